@@ -1,0 +1,1 @@
+"""agentgym.checks: what a contract promises, one check a function."""

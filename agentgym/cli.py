@@ -1,0 +1,195 @@
+"""`agentgym train | eval | rollout | check | list | doctor`. Loads what a command needs, when it needs it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import agentgym
+from agentgym.errors import AgentgymError, ConfigError, UserError
+
+if TYPE_CHECKING:
+    from agentgym.trainers.settings import Settings
+
+T = TypeVar("T")
+Command = Callable[..., None]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(agentgym.__version__, prog_name="agentgym")
+def app() -> None:
+    """A gym of multi-turn, tool-using environments for language-model agents, and its trainer."""
+
+
+def _takes_settings(command: Command) -> Command:
+    """`key=value` and `--key value` words, and TOML files."""
+    files = click.option("-c", "--config", "files", multiple=True, type=Path, help="TOML file with settings.")
+    words = click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[key=value]...")
+    return files(words(command))
+
+
+FREE = {"ignore_unknown_options": True}
+
+
+@app.command(context_settings=FREE)
+@_takes_settings
+@click.option("--dry-run", is_flag=True, help="Print the resolved settings and stop.")
+def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> None:
+    """Train a policy: agentgym train env=retool lr=1e-4 env.tasks=countdown"""
+    settings = _settings(words, files)
+    if dry_run:
+        from agentgym.config import to_table, write_toml
+
+        click.echo(write_toml(to_table(settings)), nl=False)
+        return
+    from agentgym import run
+    from agentgym.console import Console
+    from agentgym.report import write_report
+
+    started = time.monotonic()
+    console = Console()
+    try:
+        path, evaluations = _run(run.train(settings, console))
+    finally:
+        console.close()
+    write_report(path)
+    console.summary(path, evaluations, time.monotonic() - started)
+
+
+@app.command("eval", context_settings=FREE)
+@_takes_settings
+@click.option("-n", type=click.IntRange(min=1), help="Tasks; a file's rows if not given.")
+@click.option("-k", "samples", type=click.IntRange(min=1), default=1, help="Samples per task, for pass@k.")
+@click.option("--save", type=Path, help="Write the played episodes to this JSONL file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def evaluate(
+    words: tuple[str, ...], files: tuple[Path, ...], n: int | None, samples: int, save: Path | None, as_json: bool
+) -> None:
+    """Evaluate a policy: agentgym eval env=retool model=runs/mine/checkpoints/step_150 -k 4"""
+    settings = _settings(words, files)
+    from agentgym import run
+    from agentgym.console import Console
+
+    if save:
+        _make_room(save)
+    result, groups = _run(run.evaluate(settings, n, samples))
+    if save:
+        from agentgym.runlog import write_forests
+
+        write_forests(save, groups)
+    if as_json:
+        import dataclasses
+        import json
+
+        click.echo(json.dumps(dataclasses.asdict(result)))
+    else:
+        Console().evaluation(result)
+
+
+@app.command(context_settings=FREE)
+@_takes_settings
+@click.option("-n", type=click.IntRange(min=1), default=1, help="Episodes.")
+@click.option("--demo", is_flag=True, help="Let the environment's scripted policy play.")
+def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool) -> None:
+    """Play episodes and print them: agentgym rollout env=retool --demo"""
+    settings = _settings(words, files)
+    from agentgym import run
+    from agentgym.console import Console
+
+    groups, decode = _run(run.rollout(settings, n, demo))
+    for group in groups:
+        Console().episode(group, decode)
+
+
+@app.command()
+@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME")
+def check(words: tuple[str, ...]) -> None:
+    """Run the contracts on an environment or sandbox: agentgym check env=retool"""
+    from agentgym import config
+    from agentgym.check import check_env, check_sandbox
+
+    given = config.parse_overrides(words)
+    known: dict[str, Any] = {"env": check_env, "sandbox": check_sandbox}
+    kind = next(iter(given), "")
+    if len(given) != 1 or kind not in known:
+        raise UserError("check takes one of env=NAME or sandbox=NAME")
+    results = _run(known[kind](config.build(kind, given[kind])))
+    for result in results:
+        click.echo(f"{'ok  ' if result.ok else 'FAIL'} {result.name}: {result.detail}")
+    if not all(result.ok for result in results):
+        sys.exit(1)
+
+
+@app.command("list")
+def list_components() -> None:
+    """What exists: environments, tasks, tools, sandboxes, engines, recipes and the trainer's components."""
+    from agentgym import config, run
+
+    for kind in config.KINDS:
+        click.echo(f"{kind:9} {', '.join(config.names(kind)) or '-'}")
+    click.echo(f"{'recipe':9} {', '.join(run.recipes())}")
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, and what each absence costs."""
+    from agentgym.doctor import main as diagnose
+
+    sys.exit(diagnose())
+
+
+def _settings(words: tuple[str, ...], files: tuple[Path, ...]) -> Settings:
+    from agentgym.config import parse_overrides
+    from agentgym.run import resolve_settings
+
+    return resolve_settings(parse_overrides(words), list(files))
+
+
+def _make_room(file: Path) -> None:
+    """Find out that a file cannot be written before the work is done that is to go there."""
+    import os
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--save {file}: {error.strerror}") from error
+    if not os.access(file.parent, os.W_OK) or file.is_dir():
+        raise ConfigError(f"--save {file}: not a file that can be written")
+
+
+def _run(job: Coroutine[Any, Any, T]) -> T:
+    """Run `job` to its end. A failed TaskGroup is told by its first real error."""
+    import asyncio
+
+    try:
+        return asyncio.run(job)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    try:
+        code = app(prog_name="agentgym", standalone_mode=False)
+    except click.ClickException as error:
+        _say(f"error: {error.format_message()} (see agentgym --help)")
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted; what was finished is saved, and resume=true goes on from there")
+        code = 130
+    except AgentgymError as error:
+        _say(f"error: {error}")
+        code = 2 if isinstance(error, UserError) else 1
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    print(f"agentgym: {text}", file=sys.stderr)

@@ -1,0 +1,74 @@
+"""The engine contract: token ids in, token ids out, with what the sampler knew about each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from agentgym.types import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. temperature 0 is greedy. stop: texts that end the sample and stay in it.
+
+    seed: makes this request's draws its own, whatever shares its batch; None draws from the engine's.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")
+        if self.temperature < 0:
+            raise ValueError(f"temperature must be at least 0, not {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One continuation. finish: stop (a stop text), eos (the end-of-turn token), or length."""
+
+    tokens: Tokens
+    text: str
+    finish: Literal["stop", "eos", "length"]
+
+
+class Engine(Protocol):
+    """Samples from the policy. Coroutines ask, the engine batches."""
+
+    version: int
+    """Number of the weights now in use."""
+
+    max_len: int
+    """Longest sequence, prompt and samples together, in tokens."""
+
+    async def sample(
+        self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None, parent: str | None = None
+    ) -> Sample:
+        """Continue `ids`. `session` keeps the sequence's KV cache until `release`, so that the next call pays
+        only for what was added; `parent` names the session to share a prefix with when this one is new."""
+        ...
+
+    async def score(self, ids: Sequence[int]) -> Tokens:
+        """Log-probability and entropy of every id given those before it; the first id gets 0."""
+        ...
+
+    def release(self, session: str) -> None:
+        """Forget a session's KV cache; unknown sessions are ignored."""
+        ...
+
+    def load(self, weights: Any, version: int) -> None:
+        """Use new weights (a module, a state dict or a path, as the engine documents) from the next token on."""
+        ...
+
+    async def close(self) -> None:
+        """Stop; requests still waiting fail with EngineError."""
+        ...

@@ -1,0 +1,55 @@
+"""The engine `torch`: samples from a transformers model in this process, with the learner's own weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentgym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agentgym.engines.scheduler import TorchEngine
+
+
+@dataclass(frozen=True)
+class Torch:
+    """Continuous batching over a KV cache of slots.
+
+    device, dtype: auto is the model's own, so that the weights are shared.
+    max_sequences: slots, for sequences being sampled and for sessions waiting for a tool.
+    max_len: tokens of a sequence, prompt and samples together; the model's own limit if that is lower.
+    prefill_tokens: most prompt tokens computed between two decode steps.
+    """
+
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_sequences: int = 256
+    max_len: int = 4096
+    prefill_tokens: int = 4096
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_sequences", "max_len", "prefill_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def start(self, model: Any, tokenizer: Any) -> TorchEngine:
+        """An engine for `model` (a causal transformers model, with or without peft adapters).
+
+        A model already on the engine's device and in its dtype is shared: training it changes what is
+        sampled. Otherwise the engine works on a converted copy, which `load` brings up to date.
+        """
+        import copy
+
+        import torch
+
+        from agentgym.engines.scheduler import TorchEngine
+
+        weight = next(model.parameters())
+        device = weight.device if self.device == "auto" else torch.device(self.device)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(f"engine torch: device={self.device!r}, but torch sees no GPU here; use device=cpu")
+        dtype = weight.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
+        if weight.dtype != dtype or weight.device.type != device.type:
+            model = copy.deepcopy(model).to(device=device, dtype=dtype)
+        return TorchEngine(model, tokenizer, self)

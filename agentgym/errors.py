@@ -1,0 +1,61 @@
+"""One exception tree, by the boundary that was crossed.
+
+AgentgymError
+├── UserError        what the user typed or supplied is wrong; exit code 2, never a traceback
+│   ├── ConfigError      an unknown key or name, a value of the wrong type
+│   └── TaskError        a task file that is missing or malformed
+├── ToolError        the tool refuses the call; its text goes to the policy as an observation
+├── SandboxError     the sandbox itself failed: the episode ends as env_error, never as a reward of 0
+├── EngineError      the engine failed: engine_error
+├── JudgeError       the checker of answers failed: judge_error
+└── TooManyErrors    more episodes failed than `max_error_frac` allows; the run stops and says why
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AgentgymError(Exception):
+    """Base of every error agentgym raises on purpose."""
+
+
+class UserError(AgentgymError):
+    """What the user typed or supplied is wrong."""
+
+
+class ConfigError(UserError):
+    """An unknown key or name, or a value of the wrong type."""
+
+
+class TaskError(UserError):
+    """A task file that is missing or malformed."""
+
+
+class ToolError(AgentgymError):
+    """The tool refuses the call; the text reaches the policy."""
+
+
+class SandboxError(AgentgymError):
+    """The sandbox itself failed."""
+
+
+class EngineError(AgentgymError):
+    """The engine failed."""
+
+
+class JudgeError(AgentgymError):
+    """The checker of answers failed."""
+
+
+class TooManyErrors(AgentgymError):
+    """More episodes failed than allowed."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'? ` when something close exists, then what exists."""
+    options = sorted(known)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Known: {', '.join(options) or 'nothing'}"

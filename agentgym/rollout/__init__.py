@@ -1,0 +1,1 @@
+"""agentgym.rollout: episodes from an environment and an engine. One strategy a file."""

@@ -1,0 +1,158 @@
+"""Runs episodes: bounded concurrency, a deadline each, retries, and an outcome for every one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from agentgym.engine import Engine
+from agentgym.env import EnvConfig
+from agentgym.errors import EngineError, JudgeError, TooManyErrors, UserError
+from agentgym.pool import Pool
+from agentgym.renderer import Renderer
+from agentgym.rollout.lockstep import Lockstep
+from agentgym.rollout.strategy import RolloutStrategy
+from agentgym.rollout.walk import Limits, Walk
+from agentgym.services import Services
+from agentgym.types import Group, Outcome, Task
+
+Move = Callable[[Walk], Awaitable[None]]
+"""One turn of an episode: someone speaks, the environment answers."""
+
+log = logging.getLogger("agentgym")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What keeps a run alive. episode_timeout in seconds; max_error_frac: share of failed episodes in a step
+    at which the run stops; deterministic: see `rollout/lockstep.py`."""
+
+    concurrency: int = 512
+    episode_timeout: float = 300.0
+    retries: int = 1
+    max_error_frac: float = 0.25
+    deterministic: bool = False
+
+
+class Manager:
+    """The one place where episodes run."""
+
+    def __init__(
+        self,
+        env: EnvConfig,
+        engine: Engine,
+        renderer: Renderer,
+        services: Services,
+        limits: Limits | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self.env, self.engine, self.renderer, self.services = env, engine, renderer, services
+        self.limits, self.guard = limits or Limits(), guard or Guard()
+        self.outcomes: Counter[Outcome] = Counter()
+        self.running: dict[str, tuple[float, Walk]] = {}
+        self.first_error = ""
+        self._deadlines: dict[str, asyncio.Timeout] = {}
+        self._pool: Pool | None = None
+        self._gate = Lockstep() if self.guard.deterministic else None
+
+    async def run(
+        self, strategy: RolloutStrategy, tasks: Sequence[tuple[str, Task]], seed: int, group_size: int
+    ) -> list[Group]:
+        """One group for each `(group id, task)`, in their order. Raises TooManyErrors."""
+        self.outcomes, self.first_error = Counter(), ""
+        groups = [Group(group_id, task) for group_id, task in tasks]
+        size = len(tasks) * group_size if self._gate else self.guard.concurrency
+        async with Pool(size) as self._pool, asyncio.TaskGroup() as running:
+            for index, group in enumerate(groups):
+                running.create_task(strategy.run(self, group, hash((seed, index)), group_size))
+        self._check_errors()
+        return groups
+
+    async def play(self, group: Group, seed: int, name: str, move: Move | None = None) -> Walk:
+        """One whole episode, closed but not yet committed. Failures of the machinery end up in its outcome."""
+        assert self._pool is not None, "play() outside of run()"
+        if self._gate:
+            self._gate.join(name)
+        try:
+            return await self._pool.run(self._attempts(group, seed, name, move or self._policy_move))
+        finally:
+            if self._gate:
+                self._gate.leave(name)
+
+    async def _attempts(self, group: Group, seed: int, name: str, move: Move) -> Walk:
+        for attempt in range(self.guard.retries + 1):
+            env = self.env.make(self.services)
+            walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name)
+            self.running[name] = (time.monotonic(), walk)
+            try:
+                try:
+                    async with asyncio.timeout(self.guard.episode_timeout) as self._deadlines[name]:
+                        await walk.start()
+                        while walk.outcome is None:
+                            await move(walk)
+                finally:
+                    del self.running[name], self._deadlines[name]
+                    async with asyncio.timeout(self.guard.episode_timeout):
+                        await walk.close()
+                break
+            except UserError:
+                raise
+            except Exception as error:
+                self._record(walk, error, last=attempt == self.guard.retries)
+        assert walk.outcome is not None
+        self.outcomes[walk.outcome] += 1
+        return walk
+
+    async def _policy_move(self, walk: Walk) -> None:
+        if self._gate:
+            await self._wait_for_others(self._gate, walk.name)
+        await walk.apply(await walk.sample())
+
+    async def _wait_for_others(self, gate: Lockstep, name: str) -> None:
+        """The deadline stands still meanwhile: it is not this episode that takes long."""
+        deadline, loop = self._deadlines[name], asyncio.get_running_loop()
+        left = (deadline.when() or 0.0) - loop.time()
+        deadline.reschedule(None)
+        await gate.wait(name)
+        deadline.reschedule(loop.time() + left)
+
+    def _record(self, walk: Walk, error: Exception, last: bool) -> None:
+        outcome = classify(error)
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        log.warning("episode %s: %s (%s)%s", walk.name, outcome, reason, "" if last else "; trying again")
+        log.debug("episode %s", walk.name, exc_info=error)
+        self.first_error = self.first_error or f"{outcome} ({reason})"
+        if last:
+            walk.fail(outcome, reason)
+
+    def _check_errors(self) -> None:
+        total = sum(self.outcomes.values())
+        failed = sum(n for outcome, n in self.outcomes.items() if not outcome.is_valid)
+        if failed > self.guard.max_error_frac * total:
+            raise TooManyErrors(
+                f"{failed} of {total} episodes failed (allowed: {self.guard.max_error_frac:.0%}, "
+                f"max_error_frac). The first: {self.first_error}"
+            )
+
+    def oldest(self) -> tuple[str, float] | None:
+        """Name and age in seconds of the episode that has run longest."""
+        running = list(self.running.items())  # one step: a progress display asks from a thread of its own
+        if not running:
+            return None
+        name, (started, _) = min(running, key=lambda item: item[1][0])
+        return name, time.monotonic() - started
+
+
+def classify(error: Exception) -> Outcome:
+    """The outcome an exception stands for, by the boundary it crossed."""
+    if isinstance(error, EngineError):
+        return Outcome.ENGINE_ERROR
+    if isinstance(error, JudgeError):
+        return Outcome.JUDGE_ERROR
+    if isinstance(error, TimeoutError):
+        return Outcome.TOOL_TIMEOUT
+    return Outcome.ENV_ERROR

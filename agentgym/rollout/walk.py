@@ -1,0 +1,136 @@
+"""One episode in progress, token by exact token: *sample*, *apply*, *fork*.
+
+The only place where an environment's text meets token ids. What was sampled is appended as sampled and what
+the environment says is appended as rendered; nothing is ever decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agentgym.engine import Engine, Sample, Sampling
+from agentgym.env import Env, truncated_by
+from agentgym.renderer import Renderer
+from agentgym.types import Group, Observation, Outcome, Source, Tokens, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far an episode may go. max_tokens counts what the policy samples in a whole trajectory."""
+
+    max_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+class Walk:
+    """A live episode. Its turns join `group` on `commit`, so that a failed episode leaves nothing behind.
+
+    seed: the episode's randomness, in the environment and in sampling. name: unique in the run.
+    """
+
+    def __init__(
+        self, group: Group, env: Env, engine: Engine, renderer: Renderer, limits: Limits, seed: int, name: str
+    ) -> None:
+        self.group, self.env, self.engine = group, env, engine
+        self.renderer, self.limits, self.seed, self.name = renderer, limits, seed, name
+        self.outcome: Outcome | None = None
+        self.ids: list[int] = []
+        self.turns: list[Turn] = []  # not yet committed
+        self._parent: int | None = None  # index of the last committed turn
+        self._pending: tuple[int, ...] = ()  # context that the next turn adds
+        self._shown: Observation = ""
+        self._sampled = 0
+        self._calls = 0
+
+    async def start(self) -> None:
+        """Reset the environment and render the prompt."""
+        observation, _ = await self.env.reset(seed=self.seed, options={"task": self.group.task})
+        messages = [{"role": "user", "content": observation}] if isinstance(observation, str) else observation
+        self._shown = observation
+        self._pending = self.renderer.open(messages)  # type: ignore[arg-type]
+        self.ids = list(self._pending)
+
+    @property
+    def observation(self) -> Observation:
+        """What the environment showed last."""
+        return self._shown
+
+    @property
+    def at_start(self) -> bool:
+        """True until somebody has spoken."""
+        return self._parent is None and not self.turns
+
+    @property
+    def budget(self) -> int:
+        """Tokens the policy may still sample."""
+        return min(self.limits.max_tokens - self._sampled, self.engine.max_len - len(self.ids))
+
+    async def sample(self) -> Sample:
+        """Let the policy speak once."""
+        limits = self.limits
+        sampling = Sampling(
+            max_tokens=max(self.budget, 1),  # a prompt without room for a token is the engine's to refuse
+            temperature=limits.temperature,
+            top_p=limits.top_p,
+            top_k=limits.top_k,
+            stop=self.env.stop,
+            seed=hash((self.seed, self._calls)),
+        )
+        self._calls += 1
+        return await self.engine.sample(self.ids, sampling, session=self.name)
+
+    async def apply(self, sample: Sample, source: Source = "on_policy") -> None:
+        """Give the environment what was said, and take in what it answers."""
+        turn = Turn(None, Tokens(self._pending), sample.tokens, text=sample.text, source=source)
+        turn.observation = self.renderer.decode(self._pending)
+        self.ids += sample.tokens.ids
+        self._sampled += len(sample.tokens)
+        self._pending = ()
+        result = await self.env.step(sample.text)
+        turn.reward, turn.info = float(result.reward), dict(result.info)
+        self._shown = result.observation
+        self.turns.append(turn)
+        if result.terminated:
+            self.outcome = Outcome.DONE
+        elif result.truncated:
+            self.outcome = truncated_by(result.info)
+        else:
+            self._pending = self.renderer.extend(result.observation)
+            self.ids += self._pending
+        if self.outcome is None and (sample.finish == "length" or self.budget < 1):
+            self.outcome = Outcome.MAX_TOKENS
+            turn.reward += self.env.unfinished_reward()
+        turn.outcome = self.outcome
+
+    async def fork(self, seed: int, name: str) -> Walk:
+        """A second walk from here, in a world of its own."""
+        env = await self.env.fork(seed)
+        self.commit()
+        twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name)
+        twin.ids, twin.outcome = list(self.ids), self.outcome
+        twin._parent, twin._pending, twin._shown = self._parent, self._pending, self._shown
+        twin._sampled, twin._calls = self._sampled, self._calls
+        return twin
+
+    def commit(self) -> None:
+        """Add this walk's turns to the group."""
+        for turn in self.turns:
+            turn.parent = self._parent
+            self.group.turns.append(turn)
+            self._parent = len(self.group.turns) - 1
+        self.turns = []
+
+    def fail(self, outcome: Outcome, reason: str) -> None:
+        """Record that the machinery failed: the episode counts, and nobody learns from it."""
+        if not self.turns:
+            shown = self.renderer.decode(self._pending)
+            self.turns = [Turn(None, Tokens(self._pending), Tokens(()), observation=shown)]
+        self.outcome = self.turns[-1].outcome = outcome
+        self.turns[-1].info["error"] = reason
+
+    async def close(self) -> None:
+        """Free the environment and the engine's cache."""
+        self.engine.release(self.name)
+        await self.env.close()

@@ -1,0 +1,218 @@
+"""From settings to live parts: train, evaluate and roll out. The only place that knows every side."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentgym.config import build, convert, merge, read_toml, to_table
+from agentgym.env import EnvConfig, TaskSource
+from agentgym.errors import ConfigError, did_you_mean
+from agentgym.trainers.settings import Settings
+
+if TYPE_CHECKING:
+    from agentgym.rollout.manager import Manager
+    from agentgym.trainers.trainer import Reporter
+    from agentgym.types import Group
+
+
+def recipes() -> dict[str, Path]:
+    """The built-in recipes by name."""
+    folder = Path(__file__).parent / "trainers" / "recipes"
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def resolve_settings(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
+    """Recipe, then `-c` files, then overrides. Raises ConfigError."""
+    layers = [*(read_toml(file, "config") for file in files), overrides]
+    recipe = [layer["recipe"] for layer in layers if "recipe" in layer]
+    layers.insert(0, _recipe(str(recipe[-1] if recipe else Settings.recipe)))
+    table: dict[str, Any] = {"stages": []}
+    for layer in layers:
+        stages = _merge_stages(table["stages"], layer.get("stages", {}))
+        table = {**merge(table, layer), "stages": stages}
+    if "max_turns" in table:
+        table = merge(table, {"env": {"max_turns": table.pop("max_turns")}})
+    settings = convert(Settings, table, "settings")
+    check_components(settings)
+    return settings
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    if name.endswith(".toml"):
+        return read_toml(Path(name), "recipe")
+    known = recipes()
+    stem = name.replace("-", "_")
+    if stem not in known:
+        raise ConfigError(f"unknown recipe {name!r}: {did_you_mean(stem, known)}")
+    return read_toml(known[stem], "recipe")
+
+
+def _merge_stages(stages: list[dict[str, Any]], given: Any) -> list[dict[str, Any]]:
+    """`stages.rl.lr=1e-4` changes the stage of that name; a list replaces them all."""
+    if isinstance(given, list):
+        if not all(isinstance(stage, Mapping) and isinstance(stage.get("name"), str) for stage in given):
+            raise ConfigError("stages: each of the list must be a table with a name")
+        return given
+    by_name = {stage["name"]: stage for stage in stages}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"stages={given!r}: say stages.NAME.key=value. Known: {', '.join(by_name)}")
+    for name, changes in given.items():
+        if name not in by_name:
+            raise ConfigError(f"unknown stage {name!r}: {did_you_mean(name, by_name)}")
+        if not isinstance(changes, Mapping):
+            raise ConfigError(f"stages.{name}={changes!r}: say stages.{name}.key=value")
+        by_name[name] = merge(by_name[name], changes)
+    return list(by_name.values())
+
+
+def check_components(settings: Settings) -> None:
+    """Build every component once, so that a wrong name or field is found before anything starts."""
+    if not settings.stages:
+        raise ConfigError("the recipe has no stages")
+    env = build("env", settings.env)
+    env.source()
+    if hasattr(env, "sandbox"):
+        build("sandbox", env.sandbox)
+    build("engine", settings.engine)
+    for stage in settings.stages:
+        build("rollout", stage.rollout)
+        build("sampler", stage.sampler)
+        for kind, specs in (("signal", stage.signals), ("credit", stage.credit), ("loss", stage.losses)):
+            for spec in specs:
+                build(kind, spec)
+
+
+def env_for(settings: Settings, model: Any) -> EnvConfig:
+    """The environment; a prompt left to us is plain for a model that says it follows no instructions."""
+    env: Any = build("env", settings.env)
+    if getattr(env, "prompt", None) == "auto":
+        follows = getattr(model.config, "follows_instructions", True)
+        env = dataclasses.replace(env, prompt="instruct" if follows else "plain")
+    found: EnvConfig = env
+    return found
+
+
+def task_source(settings: Settings) -> TaskSource:
+    """The environment's tasks."""
+    source: TaskSource = build("env", settings.env).source()
+    return source
+
+
+def run_directory(settings: Settings) -> Path:
+    """output_dir/run_name; without a name, the environment's and the time; to resume, the newest."""
+    folder = Path(settings.output_dir)
+    if settings.run_name:
+        return folder / settings.run_name
+    if settings.resume:
+        runs = sorted(folder.glob("*/config.toml"), key=lambda f: f.stat().st_mtime)
+        if not runs:
+            raise ConfigError(f"resume: there is no run in {folder}")
+        return runs[-1].parent
+    name = settings.env if isinstance(settings.env, str) else settings.env.get("name", "env")
+    return folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+@asynccontextmanager
+async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
+    """Model, tokenizer, engine, and a maker of managers; closed at exit."""
+    from agentgym.models.chat import Chat
+    from agentgym.models.load import load_policy, resolve_device
+    from agentgym.rollout.manager import Guard, Manager
+    from agentgym.rollout.walk import Limits
+    from agentgym.services import Services
+
+    device = resolve_device(settings.device)
+    model, tokenizer = load_policy(
+        settings.model, seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
+    )
+    engine = build("engine", settings.engine).start(model, tokenizer)
+    env = env_for(settings, model)
+    guard = Guard(
+        concurrency=settings.concurrency,
+        episode_timeout=settings.episode_timeout,
+        retries=settings.retries,
+        max_error_frac=settings.max_error_frac,
+        deterministic=settings.deterministic,
+    )
+    async with Services() as services:
+
+        def manager(temperature: float) -> Manager:
+            limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)
+            return Manager(env, engine, Chat(tokenizer), services, limits, guard)
+
+        try:
+            yield model, tokenizer, engine, manager
+        finally:
+            await engine.close()
+
+
+async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
+    """A whole run; returns its directory and the evaluations by stage."""
+    path, source = run_directory(settings), task_source(settings)
+    _check_start(settings, path, source)
+    from agentgym.runlog import RunLog
+    from agentgym.trainers.learner import Learner
+    from agentgym.trainers.trainer import Parts, Trainer
+
+    async with open_policy(settings) as (model, tokenizer, engine, manager):
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        learner = Learner(
+            model,
+            optimizer=settings.optimizer,
+            weight_decay=settings.weight_decay,
+            beta2=settings.adam_beta2,
+            max_grad_norm=settings.max_grad_norm,
+        )
+        with closing(RunLog(path, to_table(settings), resume=settings.resume)) as log:
+            parts = Parts(
+                model,
+                tokenizer,
+                engine,
+                learner,
+                manager(settings.temperature),
+                manager(settings.eval_temperature),
+                source,
+                log,
+                reporter,
+            )
+            return path, await Trainer(settings, parts).train()
+
+
+def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
+    """What can be known to be wrong at once, not after torch is loaded or a stage is over."""
+    from agentgym.models.load import check_model
+    from agentgym.runlog import check_directory
+
+    check_directory(path, resume=settings.resume)
+    check_model(settings.model)
+    for split in ("train", "eval"):
+        source.draw(1, random.Random(0), split)
+
+
+async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any, list[Any]]:
+    """Evaluate `settings.model` on n tasks (all of a file for None), `samples` times each."""
+    from agentgym.trainers.evaluate import evaluate as play
+
+    tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
+    async with open_policy(settings) as (_, _, _, manager):
+        return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
+
+
+async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], Callable[[Sequence[int]], str]]:
+    """Play n training tasks once each, by the policy or by the demonstrator; the groups and a decoder of ids."""
+    from agentgym.rollout.demonstrations import Demonstrations
+    from agentgym.rollout.independent import Independent
+
+    tasks = task_source(settings).draw(n, random.Random(settings.seed), "train")
+    async with open_policy(settings) as (_, _, _, manager):
+        named = [(f"rollout-{i}", task) for i, task in enumerate(tasks)]
+        strategy = Demonstrations() if demo else Independent()
+        play: Manager = manager(settings.temperature)
+        return await play.run(strategy, named, settings.seed, 1), play.renderer.decode

@@ -1,0 +1,67 @@
+"""What live components share within one run: opened on first use, closed together.
+
+A sandbox's fork server or the answer checker's workers are expensive to start and cheap to share. Their
+config (a hashable frozen dataclass with `async open()`) is the key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class ServiceConfig(Protocol[T_co]):
+    """A hashable config that can open the live thing it describes; the live thing has `async close()`."""
+
+    async def open(self) -> T_co: ...
+
+
+class Services:
+    """The open services of one run."""
+
+    def __init__(self) -> None:
+        self._open: dict[Any, asyncio.Task[Any]] = {}
+
+    async def get(self, config: ServiceConfig[T]) -> T:
+        """The live service for `config`, opened once."""
+        import asyncio
+
+        if config not in self._open:
+            self._open[config] = asyncio.ensure_future(config.open())
+        opening = self._open[config]
+        try:
+            service: T = await asyncio.shield(opening)
+        except BaseException:
+            if opening.done():  # a failed opening may be tried again
+                self._open.pop(config, None)
+            raise
+        return service
+
+    def join(self, user: object) -> None:
+        """`user` begins to share these services. A run owns its services and closes them itself."""
+
+    async def leave(self, user: object) -> None:
+        """`user` is done with them; may be called twice."""
+
+    async def close(self) -> None:
+        """Close every service, last opened first; the first error is raised after all are closed."""
+        errors: list[BaseException] = []
+        while self._open:
+            _, opening = self._open.popitem()
+            try:
+                await (await opening).close()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    async def __aenter__(self) -> Services:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,113 @@
+"""Results as tables, and episodes as text with a margin that says who speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentgym.trainers.checkpoint import latest
+from agentgym.transcript import Decode, Kind, Passage, facts, passages
+from agentgym.types import Group
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from agentgym.trainers.evaluate import Evaluation
+
+STYLES: dict[Kind, str] = {"prompt": "dim", "policy": "green", "tool": "yellow"}
+
+
+def evaluation_table(result: Evaluation) -> Table:
+    """One policy on one set of tasks."""
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    rows = {"pass@1 (success)": rate(result.success, result.interval)}
+    rows |= {f"pass@{k}": f"{value:.3f}" for k, value in result.pass_at.items() if k > 1}
+    rows |= {
+        "reward": f"{result.reward:.3f}",
+        "tool calls per episode": f"{result.tool_calls:.2f}",
+        "tokens sampled per episode": f"{result.tokens:.1f}",
+        "tasks": f"{result.tasks}",
+        "episodes": f"{result.episodes}",
+        "failed episodes (not counted)": f"{result.errors}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def summary_table(evaluations: Mapping[str, Mapping[str, Any]], stages: Sequence[str]) -> Table:
+    """Before and after: the evaluations that ended the first and the last of `stages`."""
+    from rich.table import Table
+
+    table = Table("", "evaluated at", "success [95 %]", "tool calls", "tokens")
+    ends = [name for name in stages if name in evaluations]
+    for name in dict.fromkeys(ends[:1] + ends[-1:]):
+        row = evaluations[name]
+        table.add_row(
+            "after" if name == ends[-1] else "before",
+            f"end of {name} (step {row['step']})",
+            rate(row["success"], row["interval"]),
+            f"{row['tool_calls']:.2f}",
+            f"{row['tokens']:.1f}",
+        )
+    return table
+
+
+def places(path: Path) -> dict[str, Path]:
+    """What a run left behind, and where."""
+    checkpoint = latest(path / "checkpoints")
+    return {
+        "report": path / "report.html",
+        **({"checkpoint": checkpoint} if checkpoint else {}),
+        "rollouts": path / "rollouts",
+        "metrics": path / "metrics.jsonl",
+        "tensorboard": path / "tensorboard",
+    }
+
+
+def episode_tables(group: Group, decode: Decode | None = None) -> Iterator[RenderableType]:
+    """Every trajectory of a group; turns that it shares with an earlier one are not repeated."""
+    from rich.rule import Rule
+    from rich.text import Text
+
+    seen: set[int] = set()
+    for number, leaf in enumerate(group.leaves(), 1):
+        path = group.path(leaf)
+        shared = len(seen.intersection(path))
+        turns = [group.turns[i] for i in path]
+        branch = f", branching after turn {shared}" if shared else ""
+        yield Rule(Text(f"{group.id} · task {group.task.id} · episode {number}{branch}"), align="left")
+        yield margin(passages(turns[shared:], decode))
+        yield Text(facts(turns).line(), style="bold")
+        yield Text(f"expected answer: {visible(group.task.answer)}")
+        seen.update(path)
+
+
+def margin(parts: list[Passage]) -> Table:
+    """The passages line by line, each with its speaker before it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    width = max((len(part.speaker) for part in parts), default=0)
+    for part in parts:
+        for line in part.text.strip("\n").split("\n"):
+            style = STYLES[part.kind]
+            table.add_row(Text(f"{part.speaker:{width}} │", style=style), Text(visible(line), style=style))
+    return table
+
+
+def visible(text: str) -> str:
+    """Text that cannot drive a terminal: characters without a shape become escapes."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def rate(success: float, interval: tuple[float, float]) -> str:
+    """A success rate with its 95 % interval."""
+    return f"{success:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -1,0 +1,1 @@
+"""agentgym.envs.tasks: one source of tasks a file."""

@@ -1,0 +1,97 @@
+"""The command line of a fork server, bare or inside bubblewrap."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from agentgym.errors import SandboxError
+
+if TYPE_CHECKING:
+    from agentgym.sandboxes.local import Local
+
+Mode = Literal["bubblewrap", "none"]
+
+HERE = Path(__file__).parent
+WORKSPACE = "/workspace"
+NOBODY = 65534
+
+
+def environment() -> dict[str, str]:
+    """All that a session sees of the environment: nothing of the caller's."""
+    return {
+        "PATH": f"{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",  # sets iterate alike in a replay; `-I` would ignore it, hence `-P -s`
+    }
+
+
+def command(config: Local, mode: Mode, directory: str) -> list[str]:
+    """The fork server's argv. `directory` holds the workspaces of a bare one.
+
+    Raises SandboxError when bubblewrap is asked for and absent.
+    """
+    inside = mode == "bubblewrap"
+    prefixes = python_prefixes()
+    folder = "/run" if inside else str(HERE)
+    settings = {
+        "namespaces": inside,
+        "drop_to": NOBODY if inside and os.getuid() == 0 else None,
+        "directory": WORKSPACE if inside else directory,
+        "aliases": ["/dev/shm", *([] if any(p.startswith("/tmp/") for p in prefixes) else ["/tmp"])],
+        "worker": f"{folder}/worker.py",
+        "preload": config.preload,
+        "memory": config.memory_mb << 20,
+        "disk": config.disk_mb << 20,
+        "processes": config.processes,
+    }
+    python = [sys.executable, "-P", "-s", "-X", "no_debug_ranges", f"{folder}/fork_server.py"]
+    return [*(bubblewrap(prefixes) if inside else []), *python, json.dumps(settings)]
+
+
+def bubblewrap(prefixes: list[str]) -> list[str]:
+    """bwrap's part: a read-only system, the interpreter, an empty workspace, and no network.
+
+    /proc is the outer one, because a session may mount its own only where a whole one is in sight. Started as
+    root, no user namespace is made here, so that the fork server can drop to a user that is not root outside.
+    """
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise SandboxError("isolation='bubblewrap', but there is no `bwrap` on the PATH (package: bubblewrap)")
+    words = [bwrap, "--die-with-parent", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    if os.getuid() == 0:
+        words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    words += ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        path = Path("/", name)
+        if path.is_symlink():
+            words += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            words += ["--ro-bind", str(path), str(path)]
+    for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime"):
+        words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    words += ["--bind", "/proc", "/proc", "--dev", "/dev"]
+    for folder in ("/run", "/tmp", WORKSPACE):
+        words += ["--dir", folder]
+    for prefix in prefixes:
+        for parent in reversed(Path(prefix).parents[:-1]):  # else bwrap makes those of a private home private
+            words += ["--dir", str(parent)]
+        words += ["--ro-bind", prefix, prefix]
+    for file in ("fork_server.py", "worker.py"):
+        words += ["--ro-bind", str(HERE / file), f"/run/{file}"]
+    return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE, "--"]
+
+
+def python_prefixes() -> list[str]:
+    """Folders outside /usr that the running Python needs: a virtual environment, what it was made from."""
+    found = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
+    for executable in (Path(sys.executable), Path(sys.executable).resolve()):
+        found.add(str(executable.parent.parent))
+    return sorted(path for path in found if path != "/usr" and not path.startswith("/usr/"))

@@ -1,0 +1,165 @@
+"""The host's end of a fork server: start it, ask it for workers, notice its death."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+from agentgym.errors import SandboxError
+from agentgym.sandboxes.launch import Mode, command, environment
+
+if TYPE_CHECKING:
+    from agentgym.sandboxes.local import Local
+
+How = Literal["exited", "killed", "setup", "lost"]
+"""How a worker ended: by itself, by a signal, before it began, or unknown because the fork server is gone."""
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+
+
+def remove_folder(path: str) -> None:
+    """Delete a bare fork server's folder, which it does itself unless it was killed."""
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+
+
+class ForkServerLink:
+    """A running fork server. `exits` resolves a worker's future when nothing of its session is left."""
+
+    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, directory: str) -> None:
+        self.process = process
+        self.directory = directory
+        self.dead = False
+        self._loop = asyncio.get_running_loop()
+        self._control = control
+        self._ready: asyncio.Future[bool] = self._loop.create_future()
+        self._exits: dict[int, asyncio.Future[How]] = {}
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._next = 1
+        control.setblocking(False)
+        self._loop.add_reader(control, self._receive)
+
+    @classmethod
+    async def start(cls, config: Local, mode: Mode) -> ForkServerLink:
+        """Launch and wait until ready; raises SandboxError with the fork server's last words."""
+        directory = tempfile.mkdtemp(prefix="agentgym-") if mode == "none" else ""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command(config, mode, directory),
+                stdin=theirs.fileno(),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment(),
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            remove_folder(directory)
+            raise
+        finally:
+            theirs.close()
+        link = cls(process, ours, directory)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                ready = await link._ready
+        except BaseException:
+            await link.close()
+            raise
+        if not ready:
+            reason = await link.last_words()
+            await link.close()
+            raise SandboxError(f"the fork server did not start ({mode}): {reason}")
+        return link
+
+    def spawn(self, descriptors: list[int]) -> tuple[int, asyncio.Future[How]]:
+        """Ask for a worker on (result channel, stdout, stderr), which are closed here once sent."""
+        session, self._next = self._next, self._next + 1
+        exit_ = self._exits[session] = self._loop.create_future()
+        self._post({"spawn": session}, descriptors)
+        return session, exit_
+
+    def kill(self, session: int) -> None:
+        """Ask for a session's end; its exit future tells when."""
+        if session in self._exits:
+            self._post({"kill": session}, [])
+
+    async def last_words(self) -> str:
+        """What a fork server that has died wrote to stderr, its last 2,000 characters."""
+        assert self.process.stderr is not None
+        text = (await self.process.stderr.read()).decode(errors="replace").strip()
+        return text[-2000:] or f"exit status {await self.process.wait()}"
+
+    async def close(self) -> None:
+        """End it and every session; returns when the process is gone. May be called twice."""
+        self._lose()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+        await self.last_words()  # to the end, which closes the pipe
+        await asyncio.to_thread(remove_folder, self.directory)
+
+    def _post(self, message: dict[str, int], descriptors: list[int]) -> None:
+        self._outbox.append((json.dumps(message).encode(), descriptors))
+        self._send()
+
+    def _send(self) -> None:
+        """Send what the socket takes; the rest follows when it takes more."""
+        while self._outbox and not self.dead:
+            data, descriptors = self._outbox[0]
+            try:
+                socket.send_fds(self._control, [data], descriptors)
+            except BlockingIOError:
+                self._loop.add_writer(self._control, self._send)
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self._lose()
+                return
+            self._outbox.popleft()
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._loop.remove_writer(self._control)
+
+    def _receive(self) -> None:
+        try:
+            data = self._control.recv(4096)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._lose()
+            return
+        message = json.loads(data)
+        if "ready" in message:
+            self._ready.set_result(True)
+        else:
+            self._exits.pop(message["exit"]).set_result(message["how"])
+
+    def _lose(self) -> None:
+        """The connection is over: every worker with it."""
+        if self.dead:
+            return
+        self.dead = True
+        self._loop.remove_reader(self._control)
+        self._loop.remove_writer(self._control)
+        self._control.close()
+        for _, descriptors in self._outbox:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._outbox.clear()
+        if not self._ready.done():
+            self._ready.set_result(False)
+        for exit_ in self._exits.values():
+            if not exit_.done():
+                exit_.set_result("lost")
+        self._exits.clear()

@@ -1,0 +1,197 @@
+"""The command line as a user meets it: in a process of its own, judged by what it prints and how it exits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+QUESTION = '{"question": "1+1?", "answer": "2"}\n'
+
+
+def agentgym(cwd: Path, *words: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """`agentgym words` in `cwd`, off the network."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    command = [*before, sys.executable, "-m", "agentgym", *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def complaint(cwd: Path, *words: str, before: tuple[str, ...] = ()) -> str:
+    """The one line that wrong input is answered with, after checking that it is one and the exit code 2."""
+    done = agentgym(cwd, *words, before=before)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("agentgym: error: ")
+    return line.removeprefix("agentgym: error: ")
+
+
+def dry(cwd: Path, *words: str) -> str:
+    done = agentgym(cwd, "train", *words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+UNKNOWN = [
+    ("max_step=3", "unknown key 'max_step': did you mean 'max_steps'?"),
+    ("env.max_turn=3", "env retool: unknown key 'max_turn': did you mean 'max_turns'?"),
+    ("lora.rnak=3", "settings.lora: unknown key 'rnak': did you mean 'rank'?"),
+    ("env=retol", "unknown env 'retol': did you mean 'retool'? Known: "),
+    ("env.sandbox=locl", "unknown sandbox 'locl': did you mean 'local'? Known: "),
+    ("env.tasks=ariht", "unknown tasks 'ariht': did you mean 'arith'? Known: arith, countdown, file"),
+    ("recipe=gpro", "unknown recipe 'gpro': did you mean 'grpo'? Known: grpo, "),
+    ("engine=toch", "unknown engine 'toch': did you mean 'torch'? Known: "),
+    ("stages.rll.lr=1", "unknown stage 'rll': did you mean 'rl'? Known: cold_start, rl"),
+    ("stages.rl.reduction=token_men", "unknown 'token_men': did you mean 'token_mean'? Known: constant, "),
+    ("env=nowhere.py:Env", "there is no file 'nowhere.py'"),
+    ("env=json:JSONEncoder", "'JSONEncoder' is no dataclass in json"),
+]
+
+WRONG = [
+    ("lr=abc", "lr: expected float, not 'abc'"),
+    ("batch_size=1.5", "batch_size: expected int, not '1.5'"),
+    ("resume=maybe", "resume: expected true or false, not 'maybe'"),
+    ("lora=3", "lora: expected a table, not '3'"),
+    ("stages.rl.signals=success", "signals: expected a list, not 'success'"),
+    ("stages=3", "say stages.NAME.key=value. Known: cold_start, rl"),
+    ("env.sandbox.timeout=-1", "sandbox local: timeout must be positive, not -1"),
+    ("max_turns=0", "env retool: max_turns must be at least 1, not 0"),
+    ("temperature=-1", "temperature must be at least 0, not -1"),
+    ("run_name=a/b", "run_name must be a plain folder name, not 'a/b'"),
+    ("stages.rl.losses=[]", "stage 'rl' has no losses"),
+    ("lr=", "lr: expected float, not ''"),
+    ("lr", "'lr' is not key=value"),
+    ("--lr", "--lr needs a value"),
+    ("=3", "'=3' has no key before its value"),
+]
+
+
+@pytest.mark.parametrize(("word", "said"), UNKNOWN + WRONG)
+def test_a_wrong_setting_is_one_line(tmp_path: Path, word: str, said: str) -> None:
+    assert said in complaint(tmp_path, "train", word)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("trian",), "No such command 'trian'. Did you mean 'train'?"),
+        (("eval", "-n", "0"), "'-n': 0 is not in the range x>=1"),
+        (("check", "sandbox=locl"), "unknown sandbox 'locl': did you mean 'local'?"),
+        (("check", "tool=python"), "check takes one of env=NAME or sandbox=NAME"),
+        (("train", "-c", "absent.toml"), "config absent.toml: No such file or directory"),
+        (("train", "-c", "bad.toml"), "config bad.toml: not TOML: Invalid value (at line 2, column 6)"),
+        (("train", "recipe=absent.toml"), "recipe absent.toml: No such file or directory"),
+    ],
+)
+def test_a_wrong_command_or_file_is_one_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    (tmp_path / "bad.toml").write_text("seed = 1\nlr = = 3\n")
+    assert said in complaint(tmp_path, *words)
+
+
+@pytest.mark.parametrize("command", [("train",), ("eval", "-n", "1"), ("rollout",)])
+def test_wrong_tasks_are_named_by_file_and_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "malformed.jsonl").write_text(QUESTION + "{oops\n")
+    (tmp_path / "unanswered.jsonl").write_text(QUESTION + '{"question": "1+2?"}\n')
+    assert "there is no file 'absent.jsonl'" in complaint(tmp_path, *command, "env.tasks=absent.jsonl")
+    assert "malformed.jsonl:2: not JSON" in complaint(tmp_path, *command, "env.tasks=malformed.jsonl")
+    said = complaint(tmp_path, *command, "env.tasks=unanswered.jsonl")
+    assert "unanswered.jsonl:2: a row needs an answer; it has question" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_too_few_rows_to_evaluate_on_are_found_before_training(tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").write_text('{"id": "a", "question": "1+1?", "answer": "2"}\n')
+    assert "no row is in the eval split" in complaint(tmp_path, "train", "env.tasks=one.jsonl")
+
+
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "read_only"
+    folder.mkdir()
+    folder.chmod(0o555)
+    (tmp_path / "file").touch()
+    before: tuple[str, ...] = ()
+    if os.getuid() == 0:  # root writes anywhere, unless it gives that up
+        if not shutil.which("setpriv"):
+            pytest.skip("runs as root, and setpriv is not there to give that up")
+        before = ("setpriv", "--bounding-set=-dac_override")
+    said = complaint(tmp_path, "train", "output_dir=read_only/runs", "run_name=a", before=before)
+    assert said.startswith(f"output_dir: cannot write to read_only/runs/a: {folder} is not")
+    assert "output_dir: cannot write to file/a" in complaint(tmp_path, "train", "output_dir=file", "run_name=a")
+    assert "--save file/out.jsonl" in complaint(tmp_path, "eval", "-n", "1", "--save", "file/out.jsonl")
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "config.toml").write_text("seed = 3\n")
+    said = complaint(tmp_path, "train", "run_name=mine")
+    assert "runs/mine holds a run already; resume=true goes on with it, another run_name starts anew" in said
+    assert (tmp_path / "runs" / "mine" / "config.toml").read_text() == "seed = 3\n"
+    assert "there is no run in empty" in complaint(tmp_path, "train", "resume=true", "output_dir=empty")
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "no_vocabulary").mkdir()
+    (tmp_path / "no_vocabulary" / "config.json").write_text('{"model_type": "qwen2"}')
+    (tmp_path / "no_model").mkdir()
+    absent = complaint(tmp_path, "train", "model=./absent")
+    assert "model=./absent: no such directory. Use nano, a path, or a Hugging Face id" in absent
+    assert "model=no_model: no config.json there" in complaint(tmp_path, "eval", "-n", "1", "model=no_model")
+    assert "model=no_vocabulary: no tokenizer there" in complaint(tmp_path, "train", "model=no_vocabulary")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    assert "device=cuda: torch finds no CUDA device" in complaint(tmp_path, "train", "device=cuda")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_reads_back_and_reproduces_itself(tmp_path: Path) -> None:
+    words = ["lr=3e-4", "env.tasks=countdown", "max_turns=3", "stages.rl.lr=2e-5", 'run_name=a "b" é']
+    printed = dry(tmp_path, *words)
+    table = tomllib.loads(printed)
+    assert (table["lr"], table["run_name"], table["env"]["tasks"]) == (3e-4, 'a "b" é', "countdown")
+    assert {s["name"]: s["lr"] for s in table["stages"]}["rl"] == 2e-5
+    (tmp_path / "first.toml").write_text(printed)
+    assert tomllib.loads(dry(tmp_path, "-c", "first.toml")) == table
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_line_goes_over_files_and_files_over_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('recipe = "grpo"\nlr = 1e-3\nseed = 1\n[stages.rl]\nsteps = 7\nlr = 5e-4\n')
+    (tmp_path / "b.toml").write_text("seed = 2\n[env]\ntimeout = 2.0\n")
+    table = tomllib.loads(dry(tmp_path, "-c", "a.toml", "-c", "b.toml", "stages.rl.lr=1e-5", "env.max_turns=2"))
+    [stage] = table["stages"]
+    assert (table["lr"], table["seed"], table["env"]["timeout"]) == (1e-3, 2, 2.0)
+    assert (stage["steps"], stage["lr"], stage["losses"][1]["name"]) == (7, 1e-5, "kl")
+
+
+def test_both_spellings_mean_the_same(tmp_path: Path) -> None:
+    plain = dry(tmp_path, "lr=1e-4", "max_steps=3", "env.max_turns=2")
+    assert plain == dry(tmp_path, "--lr", "1e-4", "--max-steps=3", "--env.max_turns", "2")
+    assert plain != dry(tmp_path)
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    for words, said in ((("--help",), "train"), (("train", "--help"), "--dry-run"), (("--version",), "0.")):
+        done = agentgym(tmp_path, *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert said in done.stdout
+    script = Path(sys.executable).with_name("agentgym")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout == agentgym(tmp_path, "--help").stdout
+
+
+def test_a_dry_run_loads_nothing_slow(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "agentgym", "train", "env=retool", "--dry-run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = {line.rsplit("|", 1)[1].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert {"agentgym", "click"} <= loaded
+    assert not loaded & {"torch", "numpy", "transformers", "asyncio", "rich", "gymnasium", "pyarrow", "email"}

@@ -1,0 +1,60 @@
+"""The main job, whole: a policy that guesses learns to use the interpreter, and it is the interpreter it uses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentgym.runlog import read_metrics
+
+pytestmark = pytest.mark.slow
+HARD = "env.tasks={name='arith',easy_fraction=0.0}"
+
+
+def agentgym(*words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "agentgym", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("learning")
+    agentgym("train", "env=retool", "seed=0", f"output_dir={folder}", "run_name=run")
+    return folder / "run"
+
+
+def evaluate(run: Path, *words: str) -> dict[str, Any]:
+    """256 tasks that the run has not evaluated on."""
+    checkpoint = run / "checkpoints" / (run / "checkpoints" / "latest").read_text().strip()
+    base = (
+        "eval",
+        "env=retool",
+        f"model={checkpoint}",
+        "seed=987",
+        "max_completion_tokens=96",
+        "-n",
+        "256",
+        "--json",
+    )
+    result: dict[str, Any] = json.loads(agentgym(*base, *words))
+    return result
+
+
+def test_it_learns(run: Path) -> None:
+    rows = {row["evaluation"]: row for row in read_metrics(run) if "evaluation" in row}
+    assert rows["cold_start"]["eval/success"] <= 0.6
+    assert evaluate(run)["success"] >= 0.8
+
+
+def test_by_what_the_interpreter_says(run: Path) -> None:
+    on = evaluate(run, HARD)
+    assert on["success"] >= 0.8
+    assert on["tool_calls"] >= 0.9  # counted by the sandbox
+    assert evaluate(run, HARD, "env.interpreter=swapped")["success"] <= 0.1
+    assert evaluate(run, HARD, "env.interpreter=off")["success"] <= 0.1

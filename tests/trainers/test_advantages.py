@@ -1,0 +1,81 @@
+"""Baselines and normalisers, and who counts as a group."""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+
+import numpy as np
+import pytest
+
+from agentgym.config import build
+from agentgym.types import Group
+
+REWARDS = {"a": [1.0, 0.0, 0.0, 0.5], "b": [0.25, 0.75], "c": [2.0, -1.0, 0.125]}
+
+
+@pytest.mark.parametrize(("mean", "std"), list(product(["group", "batch", "none"], repeat=2)))
+def test_group_relative_in_every_scope(rewarded, mean, std):
+    groups = [rewarded(name, rewards) for name, rewards in REWARDS.items()]
+    batch = [scored for members in groups for scored in members]
+    build("credit", {"name": "group_relative", "mean": mean, "std": std, "eps": 0.01})(batch)
+    everything = np.concatenate(list(REWARDS.values()))
+    for members, rewards in zip(groups, REWARDS.values(), strict=True):
+        scope = {"group": np.array(rewards), "batch": everything}
+        centred = np.array(rewards) - (0 if mean == "none" else scope[mean].mean())
+        expected = centred if std == "none" else centred / (scope[std].std(ddof=1) + 0.01)
+        assert [s.advantage for s in members] == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize("credit", ["group_relative", {"name": "group_relative", "std": "none"}, "leave_one_out"])
+@pytest.mark.parametrize("rewards", [[0.7], [0.1, 0.1, 0.1]])
+def test_nothing_to_compare_gives_no_advantage(rewarded, credit, rewards):
+    batch = build("credit", credit)(rewarded("g", rewards) + rewarded("other", [0.0, 1.0]))
+    assert [s.advantage for s in batch[: len(rewards)]] == pytest.approx([0.0] * len(rewards), abs=1e-12)
+    assert batch[-1].advantage > 0.1
+
+
+@pytest.mark.parametrize("mean", ["batch", "none"])
+def test_a_group_without_spread_is_not_blown_up_by_eps(rewarded, mean):
+    batch = rewarded("g", [0.5, 0.5]) + rewarded("other", [0.0, 1.0])
+    build("credit", {"name": "group_relative", "mean": mean, "std": "group"})(batch)
+    assert [s.advantage for s in batch[:2]] == [0.0, 0.0]
+
+
+def test_leave_one_out_against_brute_force(rewarded):
+    batch = [s for name, rewards in REWARDS.items() for s in rewarded(name, rewards)]
+    build("credit", "leave_one_out")(batch)
+    expected = [
+        reward - np.mean(rewards[:i] + rewards[i + 1 :])
+        for rewards in REWARDS.values()
+        for i, reward in enumerate(rewards)
+    ]
+    assert [s.advantage for s in batch] == pytest.approx(expected)
+
+
+def test_leave_one_out_is_the_mean_baseline_scaled(rewarded):
+    # r_i - mean of the others = n / (n - 1) * (r_i - mean of all)
+    batch = build("credit", "leave_one_out")(rewarded("g", [1.0, 0.0, 0.0, 0.0]))
+    assert [s.advantage for s in batch] == pytest.approx([1, -1 / 3, -1 / 3, -1 / 3])
+
+
+@pytest.mark.parametrize("credit", ["group_relative", "leave_one_out"])
+def test_groups_are_told_apart_by_id_alone(rewarded, credit):
+    """Same prompt everywhere, members interleaved in any order: each as if its group were alone."""
+    step = build("credit", credit)
+    alone = {name: [s.advantage for s in step(rewarded(name, rewards))] for name, rewards in REWARDS.items()}
+    for seed in range(20):
+        groups = {name: rewarded(name, rewards, prompt="the same prompt") for name, rewards in REWARDS.items()}
+        batch = [s for members in groups.values() for s in members]
+        random.Random(seed).shuffle(batch)
+        step(batch)
+        for name, members in groups.items():
+            assert [s.advantage for s in members] == pytest.approx(alone[name])
+
+
+def test_one_group_held_by_two_objects_is_one_group(rewarded):
+    batch = rewarded("g", [1.0]) + rewarded("g", [0.0])
+    assert isinstance(batch[0].group, Group)
+    assert batch[0].group is not batch[1].group
+    build("credit", "leave_one_out")(batch)
+    assert [s.advantage for s in batch] == [1.0, -1.0]

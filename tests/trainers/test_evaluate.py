@@ -1,0 +1,50 @@
+"""Evaluations, against episodes counted by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from agentgym.trainers.base import Scored
+from agentgym.trainers.evaluate import summarise
+from agentgym.types import Group, Outcome, Task
+
+Episode = Callable[..., Scored]
+
+
+def play(episode: Episode, results: str) -> Group:
+    """`+` solved, `-` not, `?` failed: 2 turns of 3 tokens, and 1, 2, ... tool calls."""
+    group = Group(results, Task("t", "p", "a"))
+    for i, result in enumerate(results):
+        episode(
+            group,
+            actions=(3, 3),
+            rewards=(0.25, float(result == "+")),
+            outcome=Outcome.ENV_ERROR if result == "?" else Outcome.DONE,
+            info={"success": result == "+", "tool_calls": i + 1},
+        )
+    return group
+
+
+def test_numbers(episode: Episode) -> None:
+    result = summarise([play(episode, "++--"), play(episode, "----"), play(episode, "+?--+")])
+    assert (result.tasks, result.episodes, result.errors) == (3, 12, 1)
+    assert result.success == pytest.approx(4 / 12)
+    assert result.reward == pytest.approx(0.25 + 4 / 12)
+    assert result.tokens == 6
+    assert result.tool_calls == pytest.approx((10 + 10 + 15 - 2) / 12)
+    # 1 - C(wrong, k) / C(4, k): at k = 2, 1 - 1/6 for two of four; at k = 4 a task counts when it was ever solved.
+    assert result.pass_at == pytest.approx({1: (0.5 + 0 + 0.5) / 3, 2: (5 / 6 + 0 + 5 / 6) / 3, 4: 2 / 3})
+    low, high = result.interval
+    assert (low, high) == pytest.approx((0.1381, 0.6094), abs=1e-4)
+
+
+def test_a_failed_episode_lowers_nothing(episode: Episode) -> None:
+    assert summarise([play(episode, "+?")]).success == 1.0
+    assert summarise([play(episode, "+?"), play(episode, "??")]).errors == 3
+
+
+def test_no_valid_episode_is_an_error_and_no_score(episode: Episode) -> None:
+    with pytest.raises(ValueError, match="no valid episode"):
+        summarise([play(episode, "??")])

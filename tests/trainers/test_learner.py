@@ -1,0 +1,81 @@
+"""The learner's bookkeeping: steps that are skipped, state that comes back, a reference that stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agentgym.models import nano
+from agentgym.trainers.base import Scored
+from agentgym.trainers.learner import Learner
+from agentgym.trainers.losses.kl import Kl
+from agentgym.trainers.losses.sft import Sft
+from agentgym.types import Group, Outcome, Task, Tokens, Turn
+
+
+def batch(*ids: int) -> list[Scored]:
+    group = Group("g", Task("t", "p", "a"))
+    group.turns.append(Turn(None, Tokens((5, 6)), Tokens(ids, (-1.0,) * len(ids)), outcome=Outcome.DONE))
+    return [Scored(group, 0, advantage=1.0)]
+
+
+def learn(learner: Learner, *ids: int, weight: float = 0.1, kl: bool = False) -> dict[str, float]:
+    losses: list[Any] = [Sft(), Kl(coef=0.1)] if kl else [Sft()]
+    return learner.update(batch(*(ids or (7, 8, 9))), [weight], losses, lr=1e-2, microbatch_tokens=100)
+
+
+def snapshot(learner: Learner) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in learner.state_tensors().items()}
+
+
+def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    assert [name for name in wanted if not found[name].equal(wanted[name])] == []
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted() -> None:
+    learner = Learner(nano.model(0))
+    learn(learner)
+    before = snapshot(learner)
+    metrics = learn(learner, weight=float("nan"))
+    assert not metrics["grad_norm"] < float("inf")
+    assert learner.skipped == 1
+    assert_equal(snapshot(learner), before)
+    assert all(parameter.grad is None for parameter in learner.model.parameters())
+    learn(learner)
+    assert learner.skipped == 1
+    assert not snapshot(learner)["weight|model.norm.weight"].equal(before["weight|model.norm.weight"])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_going_on_from_saved_state_is_going_on(optimizer: Any, dtype: torch.dtype) -> None:
+    """Parameters, moments and the step count: all that the next steps depend on."""
+    straight = Learner(nano.model(0).to(dtype), optimizer=optimizer)
+    learn(straight)
+    saved = snapshot(straight)
+    learn(straight, 9, 8, 7)
+    resumed = Learner(nano.model(1).to(dtype), optimizer=optimizer)
+    resumed.load_state_tensors(saved)
+    learn(resumed, 9, 8, 7)
+    assert_equal(snapshot(resumed), snapshot(straight))
+    for ours, theirs in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
+        assert ours.equal(theirs)
+
+
+def test_the_reference_stays_where_it_was_kept_and_comes_back() -> None:
+    learner = Learner(nano.model(0))
+    start = snapshot(learner)
+    learner.keep_reference()
+    assert learn(learner, kl=True)["kl"] == pytest.approx(0, abs=1e-9)
+    assert learn(learner, kl=True)["kl"] > 0
+    resumed = Learner(nano.model(1))
+    resumed.load_state_tensors(snapshot(learner))
+    resumed.restore_reference(start)
+    assert_equal(snapshot(resumed), snapshot(learner))
+    both = [learn(each, kl=True) for each in (learner, resumed)]
+    assert both[0] == both[1]
+    assert_equal(snapshot(resumed), snapshot(learner))

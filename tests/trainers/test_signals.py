@@ -1,0 +1,87 @@
+"""What signals write on the last turn of each trajectory."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentgym.config import build
+from agentgym.errors import AgentgymError
+from agentgym.types import Outcome, Tokens, Turn
+
+FAILURES = [outcome for outcome in Outcome if not outcome.is_valid]
+
+
+async def test_return_sums_rewards_along_each_branch_of_a_tree(group):
+    empty = Tokens(())
+    group.turns = [
+        Turn(None, empty, empty, reward=1.0),
+        Turn(0, empty, empty, reward=0.5, outcome=Outcome.DONE),
+        Turn(0, empty, empty, reward=-2.0),
+        Turn(2, empty, empty, reward=0.25, outcome=Outcome.MAX_TURNS),
+    ]
+    await build("signal", "env_return")(group)
+    assert [turn.signals for turn in group.turns] == [{}, {"return": 1.5}, {}, {"return": -0.75}]
+
+
+@pytest.mark.parametrize("outcome", FAILURES)
+@pytest.mark.parametrize("signal", ["env_return", "success", "tool_calls", "boxed_format"])
+async def test_a_failure_of_the_machinery_gets_no_number(group, episode, signal, outcome):
+    failed = episode(group, outcome=outcome, info={"success": True, "tool_calls": 1})
+    fine = episode(group, info={"success": True, "tool_calls": 1})
+    await build("signal", signal)(group)
+    assert failed.signals == {}
+    assert len(fine.signals) == 1
+
+
+@pytest.mark.parametrize(("success", "value"), [(True, 1.0), (False, 0.0)])
+async def test_success(group, episode, success, value):
+    scored = episode(group, actions=[1, 1], info={"success": success})
+    await build("signal", "success")(group)
+    assert scored.signals == {"success": value}
+
+
+async def test_success_is_0_when_a_limit_came_first_and_an_error_when_the_environment_says_nothing(group, episode):
+    cut = episode(group, outcome=Outcome.MAX_TOKENS)
+    await build("signal", "success")(group)
+    assert cut.signals == {"success": 0.0}
+    episode(group, info={"sucess": True})
+    with pytest.raises(AgentgymError, match=r"task-1.*info\['success'\].*did you mean 'sucess'"):
+        await build("signal", "success")(group)
+
+
+async def test_tool_calls_is_the_last_count_reported(group, episode):
+    done = episode(group, actions=[1, 1], info={"tool_calls": 3})
+    cut = episode(group, actions=[1, 1, 1], outcome=Outcome.MAX_TOKENS)
+    group.turns[cut.leaf - 2].info, group.turns[cut.leaf - 1].info = {"tool_calls": 1}, {"tool_calls": 2}
+    await build("signal", "tool_calls")(group)
+    assert (done.signals, cut.signals) == ({"tool_calls": 3.0}, {"tool_calls": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("texts", "value"),
+    [
+        ([r"so \boxed{4}"], 1.0),
+        ([r"\boxed{\frac{1}{2}} it is"], 1.0),
+        ([r"<code>print(2)</code>", r"\boxed{2}"], 1.0),
+        (["<code>\nprint(1)\n</code> <code>2</code>", r"\boxed{2}"], 1.0),
+        (["no answer"], 0.0),
+        ([r"\boxed{1} or \boxed{2}"], 0.0),
+        ([r"\boxed{\frac{1}{2}"], 0.0),
+        ([r"\boxed{1}", "and so on"], 0.0),
+        ([r"<code>print(2)", r"\boxed{2}"], 0.0),
+        ([r"<code>1</code></code>", r"\boxed{2}"], 0.0),
+        ([r"</code>1<code> \boxed{2}"], 0.0),
+    ],
+)
+async def test_boxed_format(group, episode, texts, value):
+    scored = episode(group, actions=[1] * len(texts), texts=texts)
+    await build("signal", "boxed_format")(group)
+    assert scored.signals == {"boxed_format": value}
+
+
+async def test_boxed_format_is_blind_to_observations(group, episode):
+    scored = episode(group, actions=[1, 1], texts=["<code>print()</code>", "done"])
+    for turn in group.turns:
+        turn.observation = r"\boxed{7}"
+    await build("signal", "boxed_format")(group)
+    assert scored.signals == {"boxed_format": 0.0}

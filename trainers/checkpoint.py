@@ -1,0 +1,92 @@
+"""Checkpoints: Hugging Face's layout plus the trainer's state; complete or absent, never half-written.
+
+A checkpoint is written beside its final name and renamed when every byte is on disk; `latest`, which names
+the newest, is replaced last. Tensors are safetensors and all else is JSON: nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from agentgym.errors import ConfigError
+
+STATE_FILE, TENSOR_FILE, LATEST = "trainer_state.json", "trainer_state.safetensors", "latest"
+
+
+def save(
+    folder: Path, name: str, model: Any, tokenizer: Any, tensors: dict[str, Any], state: dict[str, Any]
+) -> Path:
+    """Write `folder/name` and point `folder/latest` at it."""
+    from safetensors.torch import save_file
+
+    final, draft = folder / name, folder / f".{name}.partial"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    implementation = model.config._attn_implementation
+    model.config._attn_implementation = None  # packed attention is ours alone; others choose their own
+    try:
+        model.save_pretrained(draft)
+    finally:
+        model.config._attn_implementation = implementation
+    tokenizer.save_pretrained(draft)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, draft / TENSOR_FILE)
+    (draft / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+    for file in draft.rglob("*"):
+        _sync(file)
+    _sync(draft)
+    replaced = _replaced(final)
+    shutil.rmtree(replaced, ignore_errors=True)
+    if final.exists():
+        final.rename(replaced)
+    draft.rename(final)
+    _write_atomic(folder / LATEST, name + "\n")
+    _sync(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return final
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest complete checkpoint; None when there is none."""
+    pointer = folder / LATEST
+    if not pointer.is_file():
+        return None
+    found = folder / pointer.read_text(encoding="utf-8").strip()
+    if not found.exists() and _replaced(found).exists():  # `save` ended while it replaced this very one
+        _replaced(found).rename(found)
+    return found
+
+
+def _replaced(checkpoint: Path) -> Path:
+    """Where a checkpoint waits while another takes its name."""
+    return checkpoint.with_name(f".{checkpoint.name}.replaced")
+
+
+def load(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(tensors, state) of a checkpoint that `save` wrote; raises ConfigError when it is not one."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+        return load_file(checkpoint / TENSOR_FILE), state
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(f"{checkpoint} is no checkpoint to resume from: {error}") from error
+
+
+def _write_atomic(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.partial")
+    draft.write_text(text, encoding="utf-8")
+    _sync(draft)
+    draft.replace(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

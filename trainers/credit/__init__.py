@@ -1,0 +1,1 @@
+"""agentgym.trainers.credit: one component a file."""

@@ -1,0 +1,185 @@
+"""The learner: packs through the model, losses into gradients, one optimiser."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentgym.trainers.base import LossTerm, Scored, TokenBatch
+from agentgym.trainers.optimizer import Optimizer, OptimizerName
+from agentgym.trainers.pack import Pack, Packer
+from agentgym.trainers.token_stats import token_stats
+from agentgym.trainers.tree_attention import Plan, install, make_plan
+
+
+@dataclass(slots=True)
+class Inputs:
+    """A pack as tensors. ids, positions [1, T]. targets, previous [M]: rows of each entry's token and of its
+    predecessor along the path. old_logprobs, advantages, weights [M]."""
+
+    ids: Tensor
+    positions: Tensor
+    plan: Plan
+    targets: Tensor
+    previous: Tensor
+    old_logprobs: Tensor
+    advantages: Tensor
+    weights: Tensor
+
+
+class Learner:
+    """Owns the trained parameters. The engine may share `model`; it must be told when a step was taken."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        optimizer: OptimizerName = "adamw",
+        weight_decay: float = 0.0,
+        beta2: float = 0.999,
+        max_grad_norm: float = 1.0,
+    ) -> None:
+        self.model = model
+        self.causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
+        install(self.causal_lm)
+        self.device = next(model.parameters()).device
+        self.max_grad_norm = max_grad_norm
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        # Small steps vanish in bfloat16, so narrow weights get a float32 master copy, and that is stepped.
+        self.masters = {n: p if p.dtype.itemsize >= 4 else p.detach().float() for n, p in self.parameters.items()}
+        self.optimizer = Optimizer(optimizer, self.masters, weight_decay=weight_decay, beta2=beta2)
+        self.reference: Any = None
+        self.skipped = 0
+
+    def keep_reference(self) -> None:
+        """Freeze a copy of the current policy for the losses that need one."""
+        self.reference = copy.deepcopy(self.causal_lm).requires_grad_(False).eval()
+
+    def restore_reference(self, state: dict[str, Tensor]) -> None:
+        """Freeze the policy of an earlier `state_tensors` as the reference."""
+        now = {key: value.clone() for key, value in self.state_tensors().items()}
+        self.load_state_tensors(state)
+        self.keep_reference()
+        self.load_state_tensors(now)
+
+    def logprobs(self, pack: Pack) -> tuple[Tensor, Tensor]:
+        """logprobs, entropy [M] of a pack's entries under the current weights."""
+        return self._forward(self.causal_lm, self._inputs(pack))
+
+    def update(
+        self,
+        batch: Sequence[Scored],
+        weights: Sequence[float],
+        losses: Sequence[LossTerm],
+        *,
+        lr: float,
+        microbatch_tokens: int,
+    ) -> dict[str, float]:
+        """One optimiser step on the weighted sum of the losses. `weights`: see `reduce.py`, global over the batch.
+
+        A step whose gradient is not finite is skipped and counted. Returns metrics, means over trained tokens.
+        """
+        self.model.train()  # the engine samples in evaluation mode, where gradient checkpointing is off
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
+        tokens = unique = 0
+        for pack in Packer(microbatch_tokens).pack(batch, weights):
+            inputs = self._inputs(pack)
+            loss, measured = self._loss(inputs, losses)
+            loss.backward()  # type: ignore[no-untyped-call]
+            sums["loss"] += loss.detach().double().cpu()
+            for name, values in measured.items():
+                sums[name] += values.double().sum().cpu()
+            tokens += len(inputs.targets)
+            unique += pack.num_tokens
+        metrics = {n: float(v) if n == "loss" else float(v) / max(tokens, 1) for n, v in sums.items()}
+        metrics |= {"grad_norm": self._step(lr), "trained_tokens": tokens, "unique_tokens": unique, "lr": lr}
+        return metrics
+
+    def _loss(self, inputs: Inputs, losses: Sequence[LossTerm]) -> tuple[Tensor, dict[str, Tensor]]:
+        logprobs, entropy = self._forward(self.causal_lm, inputs)
+        reference = None
+        losses = [term for term in losses if term.coef]
+        if any(term.needs_reference for term in losses):
+            with torch.no_grad():
+                reference = self._forward(self.reference, inputs)[0]
+        batch = TokenBatch(logprobs, entropy, inputs.old_logprobs, inputs.advantages, reference)
+        loss = torch.zeros((), device=self.device)
+        measured = {"entropy": entropy.detach()}
+        for term in losses:
+            loss = loss + term.coef * (term(batch) * inputs.weights).sum()
+            measured |= term.metrics(batch)
+        return loss, measured
+
+    def _forward(self, model: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        decoder = model.get_decoder()
+        hidden = decoder(
+            input_ids=inputs.ids, position_ids=inputs.positions, use_cache=False, plan=inputs.plan
+        ).last_hidden_state[0]
+        targets = inputs.ids[0, inputs.targets]
+        return token_stats(model.get_output_embeddings(), hidden[inputs.previous], targets)
+
+    def _inputs(self, pack: Pack) -> Inputs:
+        segments, device = pack.segments, self.device
+        ids = [i for s in segments for i in s.ids]
+        positions = [s.position + i for s in segments for i in range(len(s.ids))]
+        targets = [segments[e.segment].offset + e.index for e in pack.entries]
+        previous = [_previous(pack, e.segment, e.index) for e in pack.entries]
+        dtype = torch.float64 if next(iter(self.masters.values())).dtype == torch.float64 else torch.float32
+        floats = torch.tensor([(e.old_logprob, e.advantage, e.weight) for e in pack.entries], dtype=dtype)
+        old, advantages, weights = floats.to(device).unbind(1)
+        return Inputs(
+            torch.tensor([ids], device=device),
+            torch.tensor([positions], device=device),
+            make_plan(pack, device),
+            torch.tensor(targets, device=device),
+            torch.tensor(previous, device=device),
+            old,
+            advantages,
+            weights,
+        )
+
+    def _step(self, lr: float) -> float:
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm))
+        narrow = [(p, self.masters[n]) for n, p in self.parameters.items() if self.masters[n] is not p]
+        if math.isfinite(norm):
+            for parameter, master in narrow:
+                master.grad = None if parameter.grad is None else parameter.grad.float()
+            self.optimizer.step(lr)
+            with torch.no_grad():
+                for parameter, master in narrow:
+                    parameter.copy_(master)
+        else:
+            self.skipped += 1
+        for weight in (*self.parameters.values(), *self.masters.values()):
+            weight.grad = None
+        return norm
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The trained weights at full precision and the optimiser's state, by `kind|parameter`."""
+        weights = {f"weight|{name}": master.detach() for name, master in self.masters.items()}
+        return weights | self.optimizer.state_tensors()
+
+    def load_state_tensors(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state_tensors` gave."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                self.masters[name].copy_(state[f"weight|{name}"])
+                parameter.copy_(self.masters[name])
+        self.optimizer.load_state_tensors(state)
+
+
+def _previous(pack: Pack, segment: int, index: int) -> int:
+    """Row of the token before `index` along the path."""
+    if index > 0:
+        return pack.segments[segment].offset + index - 1
+    here = pack.segments[segment]
+    assert here.parent is not None, "a prompt's first token is never trained"
+    above = pack.segments[here.parent]
+    return above.offset + here.position - above.position - 1

@@ -1,0 +1,1 @@
+"""agentgym.trainers.losses: one component a file."""

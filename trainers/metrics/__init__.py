@@ -1,0 +1,1 @@
+"""agentgym.trainers.metrics: one component a file."""

@@ -1,0 +1,148 @@
+"""Trajectories to batches in which every token of a tree is computed once.
+
+A pack is one row of tokens: the forest's segments one after another, each shared prefix once. Position ids
+count along the path, and `Plan` says which tokens each segment may attend to: its own path only. A token's
+prediction is read where its predecessor along the path stands, so branches that start from the same token
+share that hidden state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from agentgym.trainers.base import Scored
+
+
+@dataclass(slots=True)
+class Segment:
+    """A run of tokens without a fork.
+
+    parent: index of the segment it continues. position: of its first token along the path. offset: of its first
+    token in the row, set when the pack is closed. sealed: a prompt, or continued by another segment.
+    """
+
+    parent: int | None
+    position: int
+    ids: list[int] = field(default_factory=list)
+    offset: int = 0
+    sealed: bool = False
+
+
+@dataclass(slots=True)
+class Entry:
+    """A trained token as one trajectory sees it.
+
+    segment, index: where the token stands. old_logprob: when it was sampled (0 for demonstrations).
+    """
+
+    segment: int
+    index: int
+    old_logprob: float
+    advantage: float
+    weight: float
+
+
+@dataclass(slots=True)
+class Pack:
+    """A micro-batch: segments and the entries of the loss."""
+
+    segments: list[Segment] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def num_tokens(self) -> int:
+        """Unique tokens."""
+        return sum(len(s.ids) for s in self.segments)
+
+
+class Packer:
+    """Packs trajectories, in order, into packs of at most `max_tokens` unique tokens (or one trajectory)."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+
+    def pack(self, batch: Sequence[Scored], weights: Sequence[float]) -> Iterator[Pack]:
+        """`weights`: what each token of a trajectory weighs in the loss; trajectories of weight 0 are left out."""
+        pack, placed, size = Pack(), _Placed(), 0
+        for scored, weight in zip(batch, weights, strict=True):
+            if weight == 0.0 or scored.length == 0:
+                continue
+            new = placed.new_tokens(scored)
+            if size and size + new > self.max_tokens:
+                yield _close(pack)
+                pack, placed, size = Pack(), _Placed(), 0
+                new = placed.new_tokens(scored)
+            _add(pack, placed, scored, weight)
+            size += new
+        if pack.entries:
+            yield _close(pack)
+
+
+@dataclass(slots=True)
+class _Placed:
+    """What of a forest stands in the pack already: prompts and turns, with the segment and end they reached."""
+
+    prompts: dict[tuple[str, tuple[int, ...]], int] = field(default_factory=dict)
+    turns: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)  # -> segment, end within it
+
+    def new_tokens(self, scored: Scored) -> int:
+        group, count = scored.group, 0
+        for index in group.path(scored.leaf):
+            turn = group.turns[index]
+            if (group.id, index) in self.turns:
+                continue
+            count += len(turn.action)
+            if turn.parent is not None or (group.id, turn.context.ids) not in self.prompts:
+                count += len(turn.context)
+        return count
+
+
+def _add(pack: Pack, placed: _Placed, scored: Scored, weight: float) -> None:
+    """Place the trajectory's turns, and enter each of its sampled tokens."""
+    group = scored.group
+    for index in group.path(scored.leaf):
+        turn = group.turns[index]
+        if (group.id, index) not in placed.turns:
+            if turn.parent is None:
+                where = _prompt(pack, placed, group.id, turn.context.ids)
+            else:
+                where = _extend(pack, placed.turns[group.id, turn.parent], turn.context.ids)
+            placed.turns[group.id, index] = _extend(pack, where, turn.action.ids)
+        segment, end = placed.turns[group.id, index]
+        start = end - len(turn.action)
+        old = turn.action.logprobs or (0.0,) * len(turn.action)
+        pack.entries += [
+            Entry(segment, start + i, logprob, scored.advantage, weight) for i, logprob in enumerate(old)
+        ]
+
+
+def _prompt(pack: Pack, placed: _Placed, group_id: str, ids: tuple[int, ...]) -> tuple[int, int]:
+    """The prompt's segment; made once for a group."""
+    key = (group_id, ids)
+    if key not in placed.prompts:
+        pack.segments.append(Segment(None, 0, list(ids), sealed=True))
+        placed.prompts[key] = len(pack.segments) - 1
+    return placed.prompts[key], len(ids)
+
+
+def _extend(pack: Pack, where: tuple[int, int], ids: tuple[int, ...]) -> tuple[int, int]:
+    """Append to the segment when nothing follows there yet and it is no prompt; else start a new one."""
+    if not ids:
+        return where
+    at, end = where
+    segment = pack.segments[at]
+    if segment.sealed or end < len(segment.ids):
+        segment.sealed = True
+        pack.segments.append(Segment(at, segment.position + end))
+        at, segment = len(pack.segments) - 1, pack.segments[-1]
+    segment.ids += ids
+    return at, len(segment.ids)
+
+
+def _close(pack: Pack) -> Pack:
+    offset = 0
+    for segment in pack.segments:
+        segment.offset = offset
+        offset += len(segment.ids)
+    return pack

@@ -1,0 +1,64 @@
+"""A stage's components, built: which groups it plays, and what it makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from agentgym.config import build
+from agentgym.env import TaskSource
+from agentgym.rollout.manager import Manager
+from agentgym.trainers.base import Credit, LossTerm, Sampler, Scored, Signal, by_group
+from agentgym.trainers.settings import Settings, Stage
+from agentgym.types import Group
+
+
+class Plays:
+    """pool: the groups that a stage with a pool learns from, once `fill` has played them."""
+
+    def __init__(self, stage: Stage, settings: Settings, manager: Manager, source: TaskSource) -> None:
+        self.stage, self.manager, self.source = stage, manager, source
+        self.strategy = build("rollout", stage.rollout)
+        self.signals: list[Signal] = [build("signal", s) for s in stage.signals]
+        self.credit: list[Credit] = [build("credit", c) for c in stage.credit]
+        self.losses: list[LossTerm] = [build("loss", x) for x in stage.losses]
+        self.seed = settings.seed
+        self.sampler = self._new_sampler()
+        self.batch_size = stage.batch_size or settings.batch_size
+        self.group_size = stage.group_size or settings.group_size
+        self.pool: list[Group] = []
+
+    async def fill(self) -> list[Group]:
+        """Play the pool. From the stage's first seeds, so that a resumed run plays the same pool again."""
+        self.sampler = self._new_sampler()
+        self.pool = await self._play(self.stage.pool, self.stage.name, hash((self.seed, -1)))
+        return self.pool
+
+    async def groups(self, step: int, step_in_stage: int) -> list[Group]:
+        """The step's groups: chosen from the pool, or played now."""
+        if not self.stage.pool:
+            return await self._play(self.batch_size, f"s{step + 1}", hash((self.seed, step)))
+        rng = random.Random(hash((self.seed, step_in_stage)))
+        return rng.sample(self.pool, min(self.batch_size, len(self.pool)))
+
+    async def score(self, groups: list[Group]) -> list[Scored]:
+        """Signals, then credit, over every valid trajectory; groups the sampler drops get weight 0."""
+        for signal in self.signals:
+            await asyncio.gather(*(signal(group) for group in groups))
+        batch = [Scored(g, leaf) for g in groups for leaf in g.leaves() if g.outcome(leaf).is_valid]
+        for credit in self.credit:
+            batch = credit(batch)
+        for group in by_group(batch):
+            weight = self.sampler.admit(group)
+            for scored in group:
+                scored.weight *= weight
+        self.sampler.observe(batch)
+        return batch
+
+    async def _play(self, n: int, prefix: str, seed: int) -> list[Group]:
+        tasks = [(f"{prefix}-{i}", task) for i, task in enumerate(self.sampler.propose(n))]
+        return await self.manager.run(self.strategy, tasks, seed, self.group_size)
+
+    def _new_sampler(self) -> Sampler:
+        sampler: Sampler = build("sampler", self.stage.sampler).start(self.source, self.seed)
+        return sampler

@@ -1,0 +1,1 @@
+"""agentgym.trainers.recipes: one component a file."""

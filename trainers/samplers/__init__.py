@@ -1,0 +1,1 @@
+"""agentgym.trainers.samplers: one component a file."""

@@ -1,0 +1,124 @@
+"""Everything `agentgym train` can be told. Keys use the field's names; a recipe sets them, the user overrides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agentgym.config import Spec
+from agentgym.models.load import Lora
+from agentgym.trainers.base import Reduction
+
+Schedule = Literal["constant", "linear"]
+
+_AT_LEAST = {
+    **dict.fromkeys(("batch_size", "group_size", "max_steps", "minibatches", "microbatch_tokens"), 1),
+    **dict.fromkeys(("max_completion_tokens", "concurrency", "eval_tasks"), 1),
+    **dict.fromkeys(("temperature", "eval_temperature", "top_k", "retries", "warmup_steps"), 0),
+    **dict.fromkeys(("weight_decay", "eval_every", "save_every"), 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One part of a recipe. What is None comes from the settings.
+
+    rollout: the strategy that plays the tasks. signals, credit, sampler, losses: components, by name or table.
+    lr_schedule: after the warm-up, constant, or linear to 0 at the stage's end.
+    reduction: how per-token losses become one number. constant_length: the divisor of reduction="constant".
+    pool: groups played once at the start and then learned from again and again (demonstrations); 0 plays anew
+    for every step.
+    """
+
+    name: str
+    rollout: Spec = "independent"
+    steps: int | None = None
+    batch_size: int | None = None
+    group_size: int | None = None
+    lr: float | None = None
+    lr_schedule: Schedule = "constant"
+    signals: list[Spec] = field(default_factory=list)
+    credit: list[Spec] = field(default_factory=list)
+    sampler: Spec = "uniform"
+    losses: list[Spec] = field(default_factory=list)
+    reduction: Reduction = "token_mean"
+    constant_length: int | None = None
+    pool: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.losses:
+            raise ValueError(f"stage {self.name!r} has no losses: nothing would be learned")
+        if self.reduction == "constant" and not self.constant_length:
+            raise ValueError(f"stage {self.name!r}: reduction 'constant' needs constant_length (tokens)")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training run.
+
+    batch_size: prompts per step. group_size: trajectories per prompt. max_steps: steps of a stage that sets
+    none. minibatches: optimiser steps per batch. microbatch_tokens: unique tokens per forward pass.
+    max_completion_tokens: tokens the policy may sample in one trajectory. episode_timeout: seconds.
+    eval_every, save_every: steps; 0 means at the end of each stage only.
+    """
+
+    recipe: str = "retool"
+    description: str = ""
+    env: Spec = "retool"
+    model: str = "nano"
+    engine: Spec = "torch"
+    device: str = "auto"
+    dtype: str = "auto"
+    lora: Lora = field(default_factory=Lora)
+    seed: int = 0
+    deterministic: bool = False
+
+    batch_size: int = 32
+    group_size: int = 8
+    max_steps: int = 100
+    minibatches: int = 1
+    microbatch_tokens: int = 16384
+    gradient_checkpointing: bool = False
+
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr: float = 1e-6
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    adam_beta2: float = 0.999
+    max_grad_norm: float = 1.0
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_completion_tokens: int = 512
+
+    concurrency: int = 512
+    episode_timeout: float = 300.0
+    retries: int = 1
+    max_error_frac: float = 0.25
+
+    eval_every: int = 0
+    eval_tasks: int = 256
+    eval_temperature: float = 1.0
+    save_every: int = 0
+    output_dir: str = "runs"
+    run_name: str = ""
+    resume: bool = False
+
+    stages: list[Stage] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name, lowest in _AT_LEAST.items():
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
+        for name in ("lr", "max_grad_norm", "episode_timeout"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+        if not 0 <= self.adam_beta2 < 1:
+            raise ValueError(f"adam_beta2 must be in [0, 1), not {self.adam_beta2}")
+        if not 0 <= self.max_error_frac <= 1:
+            raise ValueError(f"max_error_frac must be from 0 to 1, not {self.max_error_frac}")
+        if not self.run_name.isprintable() or set(self.run_name) & {"/", "\\"} or self.run_name in (".", ".."):
+            raise ValueError(f"run_name must be a plain folder name, not {self.run_name!r}; see output_dir")

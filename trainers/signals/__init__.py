@@ -1,0 +1,1 @@
+"""agentgym.trainers.signals: one component a file."""

@@ -1,0 +1,39 @@
+"""Whether the response has the form of an answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from agentgym.trainers.signals.episodes import valid_episodes
+from agentgym.types import Group
+
+_CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class BoxedFormat:
+    r"""Signal "boxed_format": 1 if the last turn has exactly one \boxed{...}, closed, and no turn leaves a <code>
+    open or a </code> without one; else 0. Reads what the policy wrote, never an observation."""
+
+    async def __call__(self, group: Group) -> None:
+        for turns in valid_episodes(group):
+            good = _one_box(turns[-1].text) and all(_code_is_closed(turn.text) for turn in turns)
+            turns[-1].signals["boxed_format"] = float(good)
+
+
+def _one_box(text: str) -> bool:
+    _, *boxes = text.split(r"\boxed{")
+    if len(boxes) != 1:
+        return False
+    depth = 1
+    for character in boxes[0]:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth == 0:
+            return True
+    return False
+
+
+def _code_is_closed(text: str) -> bool:
+    rest = _CODE.sub("", text)
+    return "<code>" not in rest and "</code>" not in rest

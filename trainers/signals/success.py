@@ -1,0 +1,17 @@
+"""Whether the episode's goal was reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agentgym.trainers.signals.episodes import reported, valid_episodes
+from agentgym.types import Group
+
+
+@dataclass(frozen=True)
+class Success:
+    """Signal "success": 1 or 0, from the environment's info["success"]."""
+
+    async def __call__(self, group: Group) -> None:
+        for turns in valid_episodes(group):
+            turns[-1].signals["success"] = float(reported(group, turns, "success") > 0)

@@ -1,0 +1,205 @@
+"""The loop: propose, play, score, credit, learn, publish. It knows no algorithm; stages say what to plug in."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agentgym.engine import Engine
+from agentgym.env import TaskSource
+from agentgym.rollout.manager import Manager
+from agentgym.runlog import RunLog
+from agentgym.trainers import checkpoint
+from agentgym.trainers.base import LossTerm, Scored, by_group
+from agentgym.trainers.describe import describe
+from agentgym.trainers.evaluate import Evaluation, evaluate
+from agentgym.trainers.learner import Learner
+from agentgym.trainers.plays import Plays
+from agentgym.trainers.reduce import token_weights
+from agentgym.trainers.settings import Settings, Stage
+
+
+class Reporter(Protocol):
+    """Who is told how the run goes."""
+
+    def watch(self, *managers: Manager) -> None: ...
+
+    def stage(self, stage: Stage, steps: int, done: int) -> None: ...
+
+    def step(self, step: int, metrics: dict[str, Any]) -> None: ...
+
+    def evaluated(self, name: str, step: int, result: Evaluation) -> None: ...
+
+
+@dataclass(slots=True)
+class Parts:
+    """The live pieces a trainer drives; `run.py` builds them."""
+
+    model: Any
+    tokenizer: Any
+    engine: Engine
+    learner: Learner
+    manager: Manager
+    eval_manager: Manager
+    source: TaskSource
+    log: RunLog
+    reporter: Reporter
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; what a checkpoint remembers beside tensors."""
+
+    step: int = 0
+    stage: int = 0
+    step_in_stage: int = 0
+    reference: str = ""
+    sampler: dict[str, Any] = field(default_factory=dict)
+    evaluations: dict[str, Any] = field(default_factory=dict)
+
+
+class Trainer:
+    """Runs a recipe's stages from wherever the run directory says it stopped."""
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self.settings, self.parts = settings, parts
+        self.progress = Progress()
+        parts.reporter.watch(parts.manager, parts.eval_manager)
+
+    async def train(self) -> dict[str, Any]:
+        """All stages; returns the evaluations by name. On cancellation the last whole step is saved."""
+        self._restore()
+        try:
+            for index in range(self.progress.stage, len(self.settings.stages)):
+                await self._stage(self.settings.stages[index])
+                self.progress.stage, self.progress.step_in_stage = index + 1, 0
+                self.progress.sampler = {}
+                self._save()
+        except asyncio.CancelledError:  # comes between steps or during rollouts, never within an update
+            self._save()
+            raise
+        return self.progress.evaluations
+
+    async def _stage(self, stage: Stage) -> None:
+        settings, progress = self.settings, self.progress
+        steps = stage.steps or settings.max_steps
+        self.parts.reporter.stage(stage, steps, progress.step_in_stage)
+        play = Plays(stage, settings, self.parts.manager, self.parts.source)
+        if progress.sampler:
+            play.sampler.load_state_dict(progress.sampler)
+        if any(term.needs_reference and term.coef for term in play.losses):
+            self._fix_reference()
+        while progress.step_in_stage < steps:
+            metrics = await self._step(stage, play)
+            progress.step += 1
+            progress.step_in_stage += 1
+            progress.sampler = play.sampler.state_dict()
+            self.parts.log.metrics(progress.step, {"stage": stage.name, **metrics})
+            self.parts.reporter.step(progress.step, metrics)
+            if settings.eval_every and progress.step % settings.eval_every == 0:
+                await self._evaluate(f"step_{progress.step}")
+            if settings.save_every and progress.step % settings.save_every == 0:
+                self._save()
+        await self._evaluate(stage.name)
+
+    def _fix_reference(self) -> None:
+        """The losses' reference is the policy as the stage found it, also after a resume."""
+        progress, learner = self.progress, self.parts.learner
+        if progress.step_in_stage == 0:
+            progress.reference = f"step_{progress.step}"
+            self._save()
+            learner.keep_reference()
+        else:
+            learner.restore_reference(checkpoint.load(self.parts.log.checkpoints / progress.reference)[0])
+
+    async def _step(self, stage: Stage, play: Plays) -> dict[str, Any]:
+        started = time.monotonic()
+        if stage.pool and not play.pool:
+            self.parts.log.forests(f"pool_{stage.name}", (await play.fill())[:64])
+        groups = await play.groups(self.progress.step, self.progress.step_in_stage)
+        if not stage.pool:
+            self.parts.log.forests(f"step_{self.progress.step + 1}", groups)
+        batch = await play.score(groups)
+        played = time.monotonic()
+        metrics = describe(groups, batch)
+        weights = [s.weight for s in batch]
+        if any(weights):
+            metrics |= self._learn(stage, play.losses, batch)
+            version = self.parts.engine.version + 1
+            self.parts.engine.load(self.parts.model, version)
+        learned = time.monotonic()
+        metrics |= {"seconds_rollout": played - started, "seconds_update": learned - played}
+        tokens = sum(len(turn.action) + len(turn.context) for g in groups for turn in g.turns)
+        metrics |= {"tokens_per_second": tokens / (learned - started), "skipped_steps": self.parts.learner.skipped}
+        return metrics
+
+    def _learn(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:
+        settings = self.settings
+        lr = (stage.lr or settings.lr) * self._lr_factor(stage)
+        metrics: dict[str, float] = {}
+        for part in _split(batch, settings.minibatches):
+            if not any(s.weight for s in part):
+                continue
+            weights = token_weights(
+                [s.length for s in part], [s.weight for s in part], stage.reduction, stage.constant_length
+            )
+            metrics = self.parts.learner.update(
+                part, weights, losses, lr=lr, microbatch_tokens=settings.microbatch_tokens
+            )
+        return metrics
+
+    def _lr_factor(self, stage: Stage) -> float:
+        """The schedule at the current step of the stage, in (0, 1]."""
+        done, steps = self.progress.step_in_stage, stage.steps or self.settings.max_steps
+        warmup = min(1.0, (done + 1) / (self.settings.warmup_steps or 1))
+        return warmup * (1 - done / steps if stage.lr_schedule == "linear" else 1.0)
+
+    async def _evaluate(self, name: str) -> None:
+        settings, step = self.settings, self.progress.step
+        tasks = self.parts.source.draw(settings.eval_tasks, random.Random(f"eval {settings.seed}"), "eval")
+        result, groups = await evaluate(self.parts.eval_manager, tasks, settings.seed, prefix=f"eval-{name}")
+        self.parts.log.forests(f"eval_{name}", groups)
+        row = {"success": result.success, "interval": list(result.interval), "tool_calls": result.tool_calls}
+        self.progress.evaluations[name] = {**row, "step": step, "tokens": result.tokens}
+        scores = {
+            "eval/success": result.success,
+            "eval/tool_calls": result.tool_calls,
+            "eval/tokens": result.tokens,
+        }
+        self.parts.log.metrics(step, {"evaluation": name, **scores, "eval/errors": result.errors})
+        self.parts.reporter.evaluated(name, step, result)
+
+    def _restore(self) -> None:
+        found = checkpoint.latest(self.parts.log.checkpoints)
+        if found is None:
+            self.parts.log.forget_after(0)
+            return
+        tensors, state = checkpoint.load(found)
+        self.parts.learner.load_state_tensors(tensors)
+        self.parts.engine.load(self.parts.model, state["version"])
+        self.parts.learner.skipped = state["skipped"]
+        self.progress = Progress(**state["progress"])
+        self.parts.log.forget_after(state["rows"])
+
+    def _save(self) -> None:
+        progress = self.progress
+        state = {
+            "progress": {name: getattr(progress, name) for name in Progress.__dataclass_fields__},
+            "version": self.parts.engine.version,
+            "skipped": self.parts.learner.skipped,
+            "rows": self.parts.log.rows,
+        }
+        tensors = self.parts.learner.state_tensors()
+        folder, name = self.parts.log.checkpoints, f"step_{progress.step}"
+        checkpoint.save(folder, name, self.parts.model, self.parts.tokenizer, tensors, state)
+
+
+def _split(batch: list[Scored], parts: int) -> list[list[Scored]]:
+    """The batch in `parts` pieces of whole groups."""
+    groups = by_group(batch)
+    pieces = [groups[i::parts] for i in range(parts)]
+    return [[scored for group in piece for scored in group] for piece in pieces if piece]
