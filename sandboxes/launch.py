@@ -65,7 +65,8 @@ def bubblewrap(prefixes: list[str]) -> list[str]:
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise SandboxError("isolation='bubblewrap', but there is no `bwrap` on the PATH (package: bubblewrap)")
-    words = [bwrap, "--die-with-parent", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    words = [bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    words += ["--die-with-parent", "--as-pid-1"]  # bwrap's own pid 1 would outlive the bwrap that we wait for
     if os.getuid() == 0:
         words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     words += ["--ro-bind", "/usr", "/usr"]
