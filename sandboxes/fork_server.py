@@ -277,7 +277,6 @@ def prepare(config: dict[str, Any]) -> None:
         os.setgroups([])
         os.setresgid(*[config["drop_to"]] * 3)
         os.setresuid(*[config["drop_to"]] * 3)
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # what bwrap asked for, which changing the uid undid
     config["uid"], config["gid"] = os.getuid(), os.getgid()
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_SET_DUMPABLE, 1)  # changing the uid made /proc/self root's

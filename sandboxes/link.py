@@ -6,9 +6,12 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections import deque
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from agentgym.errors import SandboxError
@@ -45,6 +48,11 @@ class ForkServerLink:
         self._next = 1
         control.setblocking(False)
         self._loop.add_reader(control, self._receive)
+        # A fork server below a killed bwrap learns of it from us only; asyncio would tell once its stderr closes.
+        self._pidfd: int | None = None
+        with suppress(ProcessLookupError):  # ended and reaped already; the control socket tells
+            self._pidfd = os.pidfd_open(process.pid)
+            self._loop.add_reader(self._pidfd, self._lose)
 
     @classmethod
     async def start(cls, config: Local, mode: Mode) -> ForkServerLink:
@@ -104,9 +112,17 @@ class ForkServerLink:
             async with asyncio.timeout(STOP_SECONDS):
                 await self.process.wait()
         except TimeoutError:
-            self.process.kill()
+            self._kill()
         await self.last_words()  # to the end, which closes the pipe
         await asyncio.to_thread(remove_folder, self.directory)
+
+    def _kill(self) -> None:
+        """End a fork server that does not leave. bwrap, which is another user's, cannot take its own along."""
+        pid = self.process.pid
+        with suppress(FileNotFoundError, ProcessLookupError):  # it left at last
+            below_bwrap = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for server in [pid] if self.directory else map(int, below_bwrap):
+                os.kill(server, signal.SIGKILL)
 
     def _post(self, message: dict[str, int], descriptors: list[int]) -> None:
         self._outbox.append((json.dumps(message).encode(), descriptors))
@@ -153,6 +169,9 @@ class ForkServerLink:
         self._loop.remove_reader(self._control)
         self._loop.remove_writer(self._control)
         self._control.close()
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
         for _, descriptors in self._outbox:
             for descriptor in descriptors:
                 os.close(descriptor)

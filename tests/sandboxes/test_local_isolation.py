@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from agentgym.sandboxes import link
 from agentgym.sandboxes.local import Local
 
 DAEMON = """
@@ -69,19 +71,30 @@ async def test_a_daemon_dies_when_its_session_is_lost(open_host, code):
     assert not pids_with(mark)
 
 
-async def test_closing_the_host_leaves_no_process_descriptor_or_file(isolation, tmp_path, monkeypatch):
+def processes_below(pid: int) -> list[int]:
+    lists = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
+    below = [int(child) for file in lists for child in file.read_text().split()]
+    return below + [pid for child in below for pid in processes_below(child)]
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+async def test_closing_the_host_leaves_no_process_descriptor_or_file(isolation, tmp_path, monkeypatch, stuck):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(link, "STOP_SECONDS", 0.2 if stuck else 60.0)
     before = set(os.listdir("/proc/self/fd"))
     host = await Local(isolation=isolation).open()
-    server = os.pidfd_open(host._server.process.pid)
     session = await host.session()
     await session.run(
         "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.chmod('a/b', 0)\nos.chmod('.', 0)"
     )
     idle = await host.session()
+    server = host._server.process.pid
+    processes = {server, *processes_below(server)}
+    if stuck:
+        await asyncio.gather(session.close(), idle.close())
+        os.kill((processes_below(server) if isolation == "bubblewrap" else [server])[0], signal.SIGSTOP)
     await host.close()
-    assert select.select([server], [], [], 0)[0]
-    os.close(server)
+    assert not set(map(str, processes)) & set(os.listdir("/proc"))
     assert list(tmp_path.iterdir()) == []
     assert set(os.listdir("/proc/self/fd")) == before
     await idle.close()
