@@ -28,7 +28,15 @@ def recipes() -> dict[str, Path]:
 
 
 def resolve_settings(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
-    """Recipe, then `-c` files, then overrides. Raises ConfigError."""
+    """Recipe, then `-c` files, then overrides; to resume, the run's own settings first. Raises ConfigError."""
+    settings = _merge_layers(overrides, files)
+    if settings.resume and (stored := run_directory(settings) / "config.toml").exists():
+        settings = _merge_layers(overrides, [stored, *files])
+    check_components(settings)
+    return settings
+
+
+def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
     layers = [*(read_toml(file, "config") for file in files), overrides]
     recipe = [layer["recipe"] for layer in layers if "recipe" in layer]
     layers.insert(0, _recipe(str(recipe[-1] if recipe else Settings.recipe)))
@@ -38,9 +46,7 @@ def resolve_settings(overrides: Mapping[str, Any], files: list[Path]) -> Setting
         table = {**merge(table, layer), "stages": stages}
     if "max_turns" in table:
         table = merge(table, {"env": {"max_turns": table.pop("max_turns")}})
-    settings = convert(Settings, table, "settings")
-    check_components(settings)
-    return settings
+    return convert(Settings, table, "settings")
 
 
 def _recipe(name: str) -> dict[str, Any]:

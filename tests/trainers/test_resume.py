@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from agentgym.runlog import read_metrics
+from agentgym.config import to_table
+from agentgym.run import resolve_settings
+from agentgym.runlog import RunLog, read_metrics
 
 DRIVER = """
 import importlib, os, sys
@@ -190,3 +192,13 @@ def test_another_run_under_the_same_name_is_refused(runs: Runs) -> None:
     assert again.returncode == 2
     assert "resume=true" in again.stderr
     assert "Traceback" not in again.stderr
+
+
+def test_resuming_takes_the_runs_own_settings_and_then_what_is_said_now(tmp_path: Path) -> None:
+    place = {"output_dir": str(tmp_path), "run_name": "mine"}
+    first = resolve_settings({**place, "recipe": "grpo", "seed": 7, "lr": 0.5, "stages": {"rl": {"steps": 3}}}, [])
+    RunLog(tmp_path / "mine", to_table(first), resume=False).close()
+
+    again = resolve_settings({**place, "resume": True, "lr": 0.25}, [])
+    assert (again.recipe, again.seed, again.lr, again.resume) == ("grpo", 7, 0.25, True)
+    assert [(stage.name, stage.steps) for stage in again.stages] == [("rl", 3)]
