@@ -19,7 +19,7 @@ from agentgym.engines.residents import Slots
 from agentgym.engines.sampling import describe, draw
 from agentgym.engines.stop import token_bytes
 from agentgym.errors import EngineError
-from agentgym.models.decoder import choose_decoder
+from agentgym.models.choose_decoder import choose_decoder
 from agentgym.types import Tokens
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TorchEngine:
         limit = getattr(model.config, "max_position_embeddings", None) or config.max_len
         self.max_len = min(config.max_len, limit)
         self.prefilled = self.decoded = 0
-        self._decoder = choose_decoder(model, self.max_len)
+        self._decoder = choose_decoder(model, self.max_len, compiled=config.compile)
         self._vocab = int(model.get_input_embeddings().weight.shape[0])
         self._bytes = token_bytes(tokenizer, self._vocab)
         self._eos = _eos_ids(model, tokenizer)

@@ -22,7 +22,7 @@ class LlamaDecoder:
 
     FAMILY: ClassVar = ("llama", "mistral", "qwen2", "qwen3")
 
-    def __init__(self, model: Any, max_len: int) -> None:
+    def __init__(self, model: Any, max_len: int, *, compiled: bool = False) -> None:
         config = model.config
         self.model = model
         self.layers: int = config.num_hidden_layers
@@ -31,6 +31,9 @@ class LlamaDecoder:
         self.head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.refresh()
         self._tables(max_len)
+        if compiled:  # one graph for all layers, and for all numbers of tokens beyond 1
+            self._before = torch.compile(self._before, dynamic=True)  # type: ignore[method-assign]
+            self._after = torch.compile(self._after, dynamic=True)  # type: ignore[method-assign]
 
     @staticmethod
     def fits(config: Any) -> bool:
@@ -55,20 +58,28 @@ class LlamaDecoder:
             self.turned = like.new_tensor(turned)[:, None]
             self.kept = (self.turned == 0).to(like.dtype)
 
+    def _before(self, block: Block, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """A layer up to its attention: q, k and v side by side."""
+        qkv = block.qkv(_norm(block.norm1, x)).view(x.shape[0], -1, self.head_dim)
+        if block.q_norm is not None:
+            q, k, v = qkv.tensor_split((self.heads, self.heads + self.kv_heads), 1)
+            qkv = torch.cat([_norm(block.q_norm, q), _norm(block.k_norm, k), v], 1)
+        return torch.addcmul(qkv * cos, qkv.roll(self.head_dim // 2, -1), sin)
+
+    def _after(self, block: Block, x: Tensor, attended: Tensor) -> Tensor:
+        """A layer from its attention on."""
+        x = _add_product(x, attended.reshape(x.shape[0], -1), block.out)
+        return block.add_mlp(x, _norm(block.norm2, x))
+
     def __call__(self, ids: Tensor, positions: Tensor, attend: Attend, *, logits: bool) -> Tensor | None:
         """See `Decoder`."""
         x = F.embedding(ids, self.model.model.embed_tokens.weight)
         cos = torch.addcmul(self.kept, self.cos[positions], self.turned)
         sin = self.sin[positions] * self.turned
         for number, block in enumerate(self.blocks):
-            qkv = block.qkv(_norm(block.norm1, x)).view(len(ids), -1, self.head_dim)
-            if block.q_norm is not None:
-                q, k, v = qkv.tensor_split((self.heads, self.heads + self.kv_heads), 1)
-                qkv = torch.cat([_norm(block.q_norm, q), _norm(block.k_norm, k), v], 1)
-            qkv = torch.addcmul(qkv * cos, qkv.roll(self.head_dim // 2, -1), sin)
+            qkv = self._before(block, x, cos, sin)
             attended = attend(number, qkv[:, : self.heads], qkv[:, self.heads :])
-            x = _add_product(x, attended.reshape(len(ids), -1), block.out)
-            x = block.add_mlp(x, _norm(block.norm2, x))
+            x = self._after(block, x, attended)
         if not logits:
             return None
         scores: Tensor = self.model.lm_head(_norm(self.model.model.norm, x))
