@@ -12,7 +12,7 @@ import struct
 from fcntl import ioctl
 from typing import NamedTuple
 
-from .kernel import MACHINE, SESSION_NAMESPACES, check, libc
+from agentgym.sandboxes.inside.kernel import MACHINE, SESSION_NAMESPACES, check, libc
 
 NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not there
     "acct": (163, 89),
