@@ -1,9 +1,13 @@
-"""The sandbox contract: a live Python session that runs code the policy wrote."""
+"""The sandbox contract: a live session that runs code the policy wrote, and that branches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+Language = Literal["python", "bash", "node"]
+"""`python` runs in the session's live interpreter; the others as a process of their own in its working directory,
+where the sandbox has them."""
 
 Status = Literal["ok", "error", "exited", "timeout", "oom", "killed", "output_limit"]
 """How a run ended, as seen from outside: finished, raised, left the interpreter, hit the deadline, ran out of
@@ -13,7 +17,8 @@ a new one with empty state and says so in `ExecResult.restarted`."""
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """stdout, stderr: decoded, each capped. seconds: wall time. calls: runs counted by the session's host."""
+    """stdout, stderr: decoded, each capped. seconds: wall time. restarted: this run began with empty state, because
+    the one before had ended the session."""
 
     stdout: str
     stderr: str
@@ -38,8 +43,16 @@ class Sandbox(Protocol):
         """Programs run in this session, counted outside of it."""
         ...
 
-    async def run(self, code: str, timeout: float | None = None) -> ExecResult:
-        """Run `code` in the session's namespace. `timeout` in seconds of wall time; None: the config's."""
+    async def run(
+        self,
+        code: str,
+        timeout: float | None = None,
+        *,
+        language: Language = "python",
+        output_limit: int | None = None,
+    ) -> ExecResult:
+        """Run `code` in the session. timeout: seconds of wall time. output_limit: bytes per stream. None: the
+        config's. Raises SandboxError for a language that the sandbox lacks."""
         ...
 
     async def write(self, path: str, data: bytes) -> None:
@@ -51,7 +64,11 @@ class Sandbox(Protocol):
         ...
 
     async def fork(self) -> Sandbox:
-        """A second session in the same state."""
+        """A second session in the same state: variables, open files, working directory, random numbers, files.
+
+        Raises SandboxError, saying why, when it cannot be made exactly (a running thread or process, an open pipe,
+        shared memory); the session itself goes on.
+        """
         ...
 
     async def close(self) -> None:
@@ -67,7 +84,22 @@ class SandboxHost(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """One wall around the policy's code, as found by trying. detail: what it is, or why it does not hold here."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
 class SandboxConfig(Protocol):
     """A frozen dataclass in `agentgym/sandboxes/`; a service config, shared by equality."""
 
-    async def open(self) -> SandboxHost: ...
+    async def open(self) -> SandboxHost:
+        """Raises SandboxError when the sandbox cannot be had, or only weaker than asked for."""
+        ...
+
+    async def protections(self) -> list[Protection]:
+        """A row per protection; raises SandboxError when the sandbox cannot be had at all."""
+        ...
