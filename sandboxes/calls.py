@@ -206,6 +206,7 @@ class WorkerLink:
             async with asyncio.timeout(BRANCH_SECONDS):
                 await self._branch(links)
         except BaseException as error:
+            self._stderr.drain()
             refused = isinstance(error, Refused)
             if refused:
                 links[0]._group = None  # it stays ours

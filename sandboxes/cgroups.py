@@ -7,6 +7,7 @@ joins by a write to its `cgroup.procs`, which is opened here, with our rights, a
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,7 +111,8 @@ class Cgroup:
 
 
 def remove(folder: Path) -> None:
-    """Delete a group; the kernel may need a moment after its last process has gone."""
+    """Delete a group. What is left in it, as when a fork server without namespaces was killed, is killed; and the
+    kernel may need a moment after the last process has gone."""
     deadline = time.monotonic() + REMOVE_SECONDS
     while True:
         try:
@@ -121,6 +123,9 @@ def remove(folder: Path) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
+            for pid in (folder / "cgroup.procs").read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             time.sleep(0.001)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from fcntl import F_GETFD, F_GETFL, F_SETFD, fcntl
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, NoReturn
 
 from .examine import CHANNEL, HARMLESS, STANDING
-from .kernel import PR_SET_DUMPABLE, clone, drop_capabilities, prctl, setns
+from .kernel import clone, detour, drop_capabilities, setns
 
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 AS_NEW = os.O_CREAT | os.O_EXCL | os.O_TRUNC
@@ -67,30 +70,52 @@ def open_files(apart_from: set[int]) -> list[OpenFile]:
     return found
 
 
-def branch(descriptors: list[int]) -> None:
-    """Return once in each branch, and never here."""
+@dataclass(frozen=True)
+class State:
+    """What a clone does not take along by itself. level: how often its line has branched."""
+
+    files: list[OpenFile]
+    folder: str
+    timers: list[tuple[int, float, float]]
+    descriptors: list[int]
+    level: int
+
+    @classmethod
+    def now(cls, descriptors: list[int], level: int) -> State:
+        """That of this process. descriptors: those received for branching."""
+        timers = [(timer, *signal.getitimer(timer)) for timer in TIMERS]
+        return cls(open_files({*STANDING, *descriptors}), os.getcwd(), timers, descriptors, level)
+
+    def settle_in(self, way: Way, first: bool) -> None:
+        """Take it up on the other side, `first` with the workspace that was there."""
+        drop_capabilities()
+        os.setsid()
+        os.chdir(self.folder)
+        for target, descriptor in ((CHANNEL, way.channel), (1, way.out), (2, way.err)):
+            os.dup2(descriptor, target, inheritable=target != CHANNEL)
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        if not first:
+            for file in self.files:
+                file.reopen()
+        for timer, left, interval in self.timers:
+            signal.setitimer(timer, left, interval)
+
+
+def branch(descriptors: list[int], level: int, go_on: Callable[[], NoReturn]) -> NoReturn:
+    """Be `go_on` in each branch, and end here. level: how often this line has branched before."""
     ways = [Way(*descriptors[i : i + 7]) for i in range(0, len(descriptors), 7)]
-    files = open_files({*STANDING, *descriptors})
-    folder = os.getcwd()
-    timers = [(timer, *signal.getitimer(timer)) for timer in TIMERS]
-    way, again = ways[0], False
-    for other in ways[1:]:
-        if clone() == 0:
-            way, again = other, True
-            break
+    state = State.now(descriptors, level)
+    for way in ways:
+        detour(partial(_enter, way, state, way is ways[0], go_on), level)
+    os._exit(0)
+
+
+def _enter(way: Way, state: State, first: bool, go_on: Callable[[], NoReturn]) -> None:
     way.enter()
-    if clone() != 0:  # only a child is in another pid namespace
-        os._exit(0)
-    drop_capabilities()
-    prctl(PR_SET_DUMPABLE, 1)  # entering a namespace made /proc/self root's
-    os.setsid()
-    os.chdir(folder)
-    for target, descriptor in ((CHANNEL, way.channel), (1, way.out), (2, way.err)):
-        os.dup2(descriptor, target, inheritable=target != CHANNEL)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    if again:
-        for file in files:
-            file.reopen()
-    for timer, left, interval in timers:
-        signal.setitimer(timer, left, interval)
+    if clone() == 0:  # only a child is in another pid namespace
+        try:
+            state.settle_in(way, first)
+        except BaseException:
+            os._exit(1)  # half a branch must not go on as if it were the session
+        go_on()

@@ -1,4 +1,5 @@
-"""The fork server: one process that never runs user code, and forks the keepers of sessions.
+"""The fork server: one process that never runs user code, and forks the keepers of sessions; its zygote forks
+their workers.
 
 It is a fresh interpreter in an empty environment, started before any secret is near. Messages of the host on its
 control socket (stdin): `{}` with the descriptors of a new session: control, channel, stdout, stderr, and those of
@@ -20,11 +21,11 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from . import seccomp
-from .keeper import keep_fresh
+from .births import Birth
 from .keepers import Keepers, Wakeup
 from .kernel import (
     CLONE_NEWNET,
@@ -36,8 +37,8 @@ from .kernel import (
     unshare,
 )
 from .processes import signal_all, sweep
-from .worker import work
-from .world import furnish, map_ids
+from .world import map_ids
+from .zygote import start_zygote
 
 
 def remove_tree(folder: str) -> None:
@@ -49,73 +50,91 @@ def remove_tree(folder: str) -> None:
 
 
 class ForkServer:
-    """The loop, and the living keepers. Without namespaces each session has a folder in `directory`."""
+    """The loop. Without namespaces each session has a folder in `directory`."""
 
-    def __init__(self, config: dict[str, Any], control: socket.socket) -> None:
+    def __init__(self, config: dict[str, Any], control: socket.socket, pid: int, zygote: socket.socket) -> None:
         self.config = config
         self.control = control
+        self.zygote_pid, self.zygote = pid, zygote
         self.keepers = Keepers(config["namespaces"])
         self.folders: dict[int, str] = {}
         self.started = 0
         self.wakeup = Wakeup()
         self.selector = selectors.DefaultSelector()
-        self.selector.register(control, selectors.EVENT_READ)
-        self.selector.register(self.wakeup.reader, selectors.EVENT_READ)
+        for source, handle in ((control, self.obey), (zygote, self.learn), (self.wakeup.reader, self.reap)):
+            self.selector.register(source, selectors.EVENT_READ, handle)
 
     def serve(self) -> None:
         """Obey until the host's end closes; then leave nothing behind."""
-        while True:
-            for key, _ in self.selector.select():
-                if key.fileobj is self.wakeup.reader:
-                    self.reap()
-                elif not self.obey():
-                    self.end()
-                    return
+        try:
+            while True:
+                for key, _ in self.selector.select():
+                    key.data()
+        finally:
+            self.end()
 
-    def obey(self) -> bool:
-        """Start a session; False when the host is gone."""
+    def obey(self) -> None:
+        """Start a session; leaves when the host is gone."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self.control, 4096, 16)
         except ConnectionResetError:
-            return False
+            data = b""
         if not data:
-            return False
+            sys.exit()
         self.started += 1
         folder = os.path.join(self.config["directory"], str(self.started))
-        pid = self.keepers.start(descriptors[0], lambda: keep_fresh(self.config, folder, descriptors, self.work))
-        self.folders[pid] = folder
+        control, channel, out, err, *cgroups = descriptors
+        birth = Birth(self.config, control, cgroups, "new")
+        reason = birth.begin(self.keepers, folder) or birth.ready()
+        if reason:
+            os.write(err, reason.encode())
+        else:
+            self.folders[birth.keeper] = folder
+            place = self.config["directory"] if self.config["namespaces"] else folder
+            message = {"keeper": birth.keeper, "folder": place, "entrances": len(birth.entrances)}
+            opened = [*birth.entrances, channel, out, err, *cgroups]
+            socket.send_fds(self.zygote, [json.dumps(message).encode()], opened)
+        birth.close()
         for descriptor in descriptors:
             os.close(descriptor)
-        return True
 
-    def work(self) -> None:
-        """A worker's life."""
-        work(self.config)
+    def learn(self) -> None:
+        """Whose workers the zygote has started."""
+        with suppress(BlockingIOError):
+            while words := self.zygote.recv(4096, socket.MSG_DONTWAIT).split():
+                self.keepers.know_worker(*map(int, words))
+            sys.exit("the zygote has ended")
+
+    def living(self) -> set[int]:
+        """Our children, without namespaces: a worker is one after the zygote has told of it."""
+        self.learn()
+        workers = {worker for worker, keeper in self.keepers.workers.items() if keeper in self.folders}
+        return {self.zygote_pid, *self.folders, *workers}
 
     def reap(self) -> None:
-        """End what dead keepers left, and tell their hosts."""
+        """What ended; without namespaces, also end what dead keepers left."""
         for pid, status in self.wakeup.ended():
             folder = self.folders.pop(pid, None)
-            if folder is None:  # an orphan of a session without namespaces
-                continue
-            if not self.config["namespaces"]:
-                sweep(set(self.folders))
+            if folder is not None and not self.config["namespaces"]:
+                sweep(self.living)
                 remove_tree(folder)
-            self.keepers.reap(pid, status)
+            self.keepers.ended(pid, status)
 
     def end(self) -> None:
         """Kill every session."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal_all(set(self.folders), signal.SIGKILL)
-        for pid in self.folders:
-            os.waitpid(pid, 0)
-        if not self.config["namespaces"]:
-            sweep(set())
+        if self.config["namespaces"]:
+            signal_all({self.zygote_pid, *self.folders, *self.keepers.workers}, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                while True:  # any of them: a keeper's end waits for its worker, which is our child
+                    os.wait()
+        else:
+            sweep(set)
             remove_tree(self.config["directory"])
 
 
 def prepare(config: dict[str, Any]) -> None:
-    """Drop root, protect the process tree, load what workers share, and try a session's namespaces."""
+    """Drop root, protect the process tree, leave the network."""
     if config["drop_to"] is not None:
         os.setgroups([])
         os.setresgid(*[config["drop_to"]] * 3)
@@ -128,12 +147,8 @@ def prepare(config: dict[str, Any]) -> None:
         leave_network(config["uid"], config["gid"])
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    for module in config["preload"]:
-        __import__(module)
-    config["address_space"] = config["memory"] + mapped()
+    config["server"] = os.getpid()
     config["seccomp"] = config["namespaces"] and seccomp.SUPPORTED
-    if config["namespaces"]:
-        try_namespaces(config)
 
 
 def leave_network(uid: int, gid: int) -> None:
@@ -147,25 +162,19 @@ def leave_network(uid: int, gid: int) -> None:
     map_ids(uid, gid)
 
 
-def mapped() -> int:
-    """Bytes of address space that are taken before a program begins."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-
-def try_namespaces(config: dict[str, Any]) -> None:
-    """Make a session's namespaces once; leaves with the reason when they cannot be had."""
-
-    def trial() -> None:
-        furnish(config, "new")
-        os._exit(0)
-
-    keepers = Keepers(namespaces=True)
+def try_session(config: dict[str, Any]) -> None:
+    """Make a session's world once; leaves with the reason when that cannot be."""
+    keepers = Keepers(config["namespaces"])
     with socket.socket() as nobody:
-        pid = keepers.start(nobody.fileno(), trial)
-    status = os.waitpid(pid, 0)[1]
-    keepers.controls.pop(pid).close()
-    if status != 0:
-        sys.exit("a session's namespaces cannot be set up")
+        birth = Birth(config, nobody.fileno(), [], "new")
+        folder = os.path.join(config["directory"], "0")
+        reason = birth.begin(keepers, folder) or birth.ready()
+        birth.abandon(keepers)
+        birth.close()
+    if reason:
+        sys.exit(f"a session's namespaces cannot be set up: {reason}")
+    if not config["namespaces"]:
+        os.rmdir(folder)
 
 
 def main() -> None:
@@ -175,9 +184,13 @@ def main() -> None:
     with open(os.devnull) as null:
         os.dup2(null.fileno(), 0)
     prepare(config)
-    gc.freeze()  # the collector would otherwise touch, and so copy, every shared page
+    pid, zygote = start_zygote(config)
+    try_session(config)
+    if zygote.recv(100) != b"ready":
+        sys.exit("the modules to preload cannot be loaded")
+    gc.freeze()
     try:
         control.send(b'{"ready": true}')
     except BrokenPipeError:
-        return  # nobody there: this was only a trial
-    ForkServer(config, control).serve()
+        return  # nobody there
+    ForkServer(config, control, pid, zygote).serve()

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 from .kernel import PR_SET_PDEATHSIG, SESSION_NAMESPACES, clone, prctl
 
 CONTROL = 4
-SERVER_ERR = 5  # the fork server's stderr, while 2 is the session's
 EXITED, KILLED, SETUP = 0, 1, 2  # exit codes of a keeper
 HOW = {EXITED: "exited", SETUP: "setup"}
 
@@ -58,19 +57,41 @@ class Wakeup:
 
 
 class Keepers:
-    """Living keepers by pid, each with a copy of its session's control socket."""
+    """Living keepers by pid, each with a copy of its session's control socket; and their workers.
+
+    A worker becomes the child of ours when what it was cloned from ends.
+    """
 
     def __init__(self, namespaces: bool) -> None:
         self.namespaces = namespaces
         self.controls: dict[int, socket.socket] = {}
+        self.workers: dict[int, int] = {}
+        self._unknown: dict[int, int] = {}
 
-    def start(self, control: int, body: Callable[[], None]) -> int:
-        """Fork a keeper that runs `body`, which exits by itself; its pid. Raises OSError when that is refused."""
+    def start(self, control: int, body: Callable[[], NoReturn]) -> int:
+        """Fork a keeper that is `body`; its pid. Raises OSError when that is refused."""
         pid = clone(SESSION_NAMESPACES) if self.namespaces else os.fork()
         if pid == 0:
             _run(body)
         self.controls[pid] = socket.socket(fileno=os.dup(control))
         return pid
+
+    def know_worker(self, worker: int, keeper: int) -> None:
+        """Whose worker a process is; it may have ended already."""
+        self.workers[worker] = keeper
+        if worker in self._unknown:
+            self.ended(worker, self._unknown.pop(worker))
+
+    def ended(self, pid: int, status: int) -> None:
+        """A child of ours ended: a keeper, the worker of one, or an orphan."""
+        if pid in self.controls:
+            self.reap(pid, status)
+        elif pid in self.workers:
+            keeper = self.workers.pop(pid)
+            if keeper in self.controls:
+                os.kill(keeper, signal.SIGUSR1 if os.WIFEXITED(status) else signal.SIGUSR2)
+        else:
+            self._unknown[pid] = status
 
     def reap(self, pid: int, status: int) -> None:
         """A keeper ended, and its session with it: tell the host."""
@@ -80,7 +101,7 @@ class Keepers:
         control.close()
 
 
-def _run(body: Callable[[], None]) -> NoReturn:
+def _run(body: Callable[[], NoReturn]) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):

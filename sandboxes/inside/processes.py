@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+
+PF_EXITING = 4  # include/linux/sched.h
 
 
 def children(pid: int) -> set[int]:
@@ -24,6 +27,15 @@ def namespace(pid: int | str) -> int:
         return 0
 
 
+def exiting(pid: int) -> bool:
+    """Whether a process will run no more code of its own, or is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
+
+
 def all_pids() -> list[int]:
     """Every process in sight."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
@@ -32,7 +44,7 @@ def all_pids() -> list[int]:
 def freeze(pid: int) -> None:
     """Stop a process and return when it has stopped; raises OSError when it is gone."""
     os.kill(pid, signal.SIGSTOP)
-    while Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "TZX":
+    while Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "TtZX":
         os.sched_yield()
 
 
@@ -45,9 +57,9 @@ def signal_all(pids: set[int], number: int) -> None:
             continue
 
 
-def sweep(ours: set[int]) -> None:
-    """Kill and reap what dead keepers left: our children that are not `ours`, and all below them."""
-    while orphans := children(os.getpid()) - ours:
+def sweep(ours: Callable[[], set[int]]) -> None:
+    """Kill and reap what dead keepers left: our children that are not `ours`, asked after them, and all below."""
+    while orphans := children(os.getpid()) - ours():
         seen: set[int] = set()
         frontier = orphans
         while frontier:  # stopped first, so that nobody forks while we look

@@ -30,6 +30,7 @@ class Worker:
         self.memory = memory
         self.main = ModuleType("__main__")
         self.programs = 0
+        self.level = 1  # of branches
         self.channel = Channel(CHANNEL)
 
     def serve(self) -> NoReturn:
@@ -38,14 +39,14 @@ class Worker:
         while True:
             request, descriptors = self.channel.receive()
             if descriptors:
-                try:
-                    branch(descriptors)
-                except BaseException:
-                    os._exit(1)  # half a branch must not go on as if it were the session
-                self.channel.send({"nonce": "ready", "status": "ok"})
-            else:
-                nonce = request.pop("nonce")
-                self.channel.send({"nonce": nonce, **self.answer(request)})
+                branch(descriptors, self.level, self.go_on)
+            nonce = request.pop("nonce")
+            self.channel.send({"nonce": nonce, **self.answer(request)})
+
+    def go_on(self) -> NoReturn:
+        """In a branch."""
+        self.level += 1
+        self.serve()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what a request asks for."""

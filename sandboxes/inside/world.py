@@ -10,6 +10,7 @@ from .copying import copy_tree
 from .kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount
 
 Workspace = Literal["new", "kept", "copied"]
+ENTRANCES = ("user", "pid", "mnt", "ipc")  # in the order in which a worker enters
 
 
 def map_ids(uid: int, gid: int) -> None:

@@ -90,12 +90,14 @@ async def test_closing_the_host_leaves_no_process_descriptor_or_file(mode, tmp_p
     )
     idle = await host.session()
     server = host._server.process.pid
-    processes = {server, *processes_below(server)}
+    handles = [os.pidfd_open(pid) for pid in (server, *processes_below(server))]
     if stuck:
         await asyncio.gather(session.close(), idle.close())
         os.kill((processes_below(server) if mode == "bubblewrap" else [server])[0], signal.SIGSTOP)
     await host.close()
-    assert not set(map(str, processes)) & set(os.listdir("/proc"))
+    for handle in handles:
+        assert select.select([handle], [], [], 20)[0], "a process outlived its host"
+        os.close(handle)
     assert list(tmp_path.iterdir()) == []
     assert set(os.listdir("/proc/self/fd")) == before
     await idle.close()
