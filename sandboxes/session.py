@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import ExecResult, Status
+from agentgym.sandbox import ExecResult, Language, Status
 from agentgym.sandboxes.calls import Reply, WorkerLink
 
 if TYPE_CHECKING:
@@ -43,8 +43,17 @@ class LocalSession:
         """Programs run, counted here and not in the worker."""
         return self._calls
 
-    async def run(self, code: str, timeout: float | None = None) -> ExecResult:
+    async def run(
+        self,
+        code: str,
+        timeout: float | None = None,
+        *,
+        language: Language = "python",
+        output_limit: int | None = None,
+    ) -> ExecResult:
         """Run `code`; `timeout` in seconds of wall time. Raises SandboxError when the machinery failed."""
+        if language != "python":
+            raise SandboxError(f"the local sandbox has no {language}")
         timeout = self._host.config.timeout if timeout is None else timeout
         async with self._lock:
             restarted = await self._ensure()
