@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 BEATS = 3
 """How often a lease is renewed while it lasts."""
-CLOSING_SECONDS = 10.0
-"""How long the closing of a session is tried; after that its lease ends it."""
+CLOSING_SECONDS = 3.0
+"""How long the end of a session or program is asked for; after that its lease or its timeout ends it."""
 
 
 class HttpHost:
@@ -170,7 +170,8 @@ class HttpSession:
         return await self._host.calls.send(method, url, request_id=request_id, **options)
 
     async def _control(self, method: str, path: str) -> None:
+        patience = min(CLOSING_SECONDS, self._host.config.patience)
         try:
-            await self._host.control.send(method, f"/v1/sessions/{self.id}{path}", patience=CLOSING_SECONDS)
+            await self._host.control.send(method, f"/v1/sessions/{self.id}{path}", patience=patience)
         except SandboxError:
-            return  # the server is gone or has lost the session: nothing is left to be ended but by its lease
+            return  # the server is gone or has lost the session: what is left of it, its lease ends
