@@ -18,7 +18,8 @@ class Http:
     url: the server's. token, token_env, token_file: what it wants to be shown: itself, a variable or a file that
     holds it; a token written here is written into the run directory as well. timeout: seconds of wall time per
     run. patience: seconds that a call may take beyond its program's timeout, in queues and in being sent again.
-    lease: seconds after which the server ends a session whose client is silent. max_connections: calls at once.
+    lease: seconds after which the server ends a session whose client is silent, also for a blocked event loop.
+    max_connections: calls at once.
     """
 
     url: str = "http://127.0.0.1:8811"
@@ -27,7 +28,7 @@ class Http:
     token_file: str = ""
     timeout: float = 5.0
     patience: float = 60.0
-    lease: float = 60.0
+    lease: float = 120.0
     max_connections: int = 256
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Language, Protection
 from agentgym.sandboxes.http_client import Client
-from agentgym.sandboxes.token import find_token
+from agentgym.sandboxes.server_token import find_token
 from agentgym.sandboxes.wire import Limits
 
 if TYPE_CHECKING:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import hmac
-import json
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-import msgspec
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Sandbox, SandboxConfig
+from agentgym.sandboxes.serving.answer import answer
+from agentgym.sandboxes.serving.asked import file_path, read_body, read_bytes, request_id
 from agentgym.sandboxes.serving.metrics import Metrics
 from agentgym.sandboxes.serving.sessions import Session, Sessions
 from agentgym.sandboxes.serving.settings import Serve
-from agentgym.sandboxes.wire import REQUEST_ID, Lease, Problem, Renew, Run, to_json
+from agentgym.sandboxes.serving.token_guard import TokenGuard
+from agentgym.sandboxes.wire import Lease, Problem, Renew, Run, to_json
 
 T = TypeVar("T")
 
-BODY_SECONDS = 60.0
-"""For a request's body to arrive."""
-RETRY_AFTER = 1
-"""Seconds after which a client that was sent away may try again."""
 GRACE = 30.0
 """Seconds beyond a program's own timeout in which the sandbox must have ended it."""
 
@@ -88,20 +81,20 @@ class Api:
         return answer([asdict(protection) for protection in await work])
 
     async def open(self, request: Request) -> Response:
-        lease = self._lease(await self._body(request, Lease))
+        lease = self._lease(await read_body(request, self._settings.max_body, Lease))
         with self._metrics.call("open"):
             sandbox = await self._sessions.open(request_id(request), lease)
         return answer({"calls": sandbox.calls})
 
     async def fork(self, request: Request) -> Response:
-        lease = self._lease(await self._body(request, Lease))
+        lease = self._lease(await read_body(request, self._settings.max_body, Lease))
         _, sandbox = self._session(request)
         with self._metrics.call("fork"):
             twin = await self._sessions.open(request_id(request), lease, sandbox.fork)
         return answer({"calls": twin.calls})
 
     async def renew(self, request: Request) -> Response:
-        self._sessions.renew((await self._body(request, Renew)).sessions)
+        self._sessions.renew((await read_body(request, self._settings.max_body, Renew)).sessions)
         return Response(status_code=204)
 
     async def close(self, request: Request) -> Response:
@@ -114,7 +107,7 @@ class Api:
         return Response(status_code=204)
 
     async def run(self, request: Request) -> Response:
-        body = await self._body(request, Run)
+        body = await read_body(request, self._settings.max_body, Run)
         longest = self._settings.max_timeout
         timeout = longest if body.timeout is None else body.timeout
         if not 0 < timeout <= longest:
@@ -136,7 +129,7 @@ class Api:
         return answer(reply)
 
     async def write(self, request: Request) -> Response:
-        data = await self._bytes(request)
+        data = await read_bytes(request, self._settings.max_body)
         path = file_path(request)
         session, sandbox = self._session(request)
         work = lambda: self._file("write", lambda: sandbox.write(path, data))  # noqa: E731
@@ -174,62 +167,3 @@ class Api:
                 "request", f"lease: {body.lease:g} s; this server allows above 0 and up to {longest:g} s"
             )
         return body.lease
-
-    async def _body(self, request: Request, kind: type[T]) -> T:
-        try:
-            return msgspec.convert(json.loads(await self._bytes(request)), kind)  # json: takes lone surrogates
-        except (ValueError, RecursionError) as error:
-            raise Problem("request", f"the body is not what was expected: {error}") from error
-
-    async def _bytes(self, request: Request) -> bytes:
-        data = bytearray()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                async for part in request.stream():
-                    data += part
-                    if len(data) > self._settings.max_body:
-                        raise Problem("too_large", f"a request may have {self._settings.max_body} bytes here")
-        except TimeoutError as error:
-            raise Problem("request", f"the body did not arrive within {BODY_SECONDS:g} s") from error
-        return bytes(data)
-
-
-class TokenGuard:
-    """Lets nobody but who shows the token go further than `/health`."""
-
-    def __init__(self, app: ASGIApp, token: str, metrics: Metrics) -> None:
-        self._app, self._wanted, self._metrics = app, f"Bearer {token}".encode(), metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._app
-        if scope["type"] == "http" and scope["path"] != "/health":
-            shown = Headers(scope=scope).get("authorization", "")
-            if not hmac.compare_digest(shown.encode(), self._wanted):
-                self._metrics.refusals.labels("denied").inc()
-                status, body = to_json(
-                    Problem("denied", "this server wants its token: Authorization: Bearer TOKEN")
-                )
-                app = answer(body, status)
-        await app(scope, receive, send)
-
-
-def answer(body: Any, status: int = 200) -> Response:
-    """A JSON answer, which says when to come again where that helps. ASCII, so that any text goes through."""
-    headers = {"Retry-After": str(RETRY_AFTER)} if status in (429, 503) else None
-    return Response(json.dumps(body).encode(), status, headers, "application/json")
-
-
-def request_id(request: Request) -> str:
-    """The id that the client gave the request; raises Problem."""
-    id = request.headers.get(REQUEST_ID, "")
-    if not re.fullmatch(r"[\w-]{8,64}", id):
-        raise Problem("request", f"{REQUEST_ID}: 8 to 64 letters, digits, - and _ are needed, not {id!r}")
-    return id
-
-
-def file_path(request: Request) -> str:
-    """The path asked for; raises Problem."""
-    path = request.query_params.get("path", "")
-    if not path:
-        raise Problem("request", "?path= says which file")
-    return path

@@ -263,7 +263,7 @@ async def test_opening_says_what_is_wrong(stack: AsyncExitStack) -> None:
     url = await stack.enter_async_context(running(serve))
     with pytest.raises(SandboxError, match="this server wants its token"):
         await Http(url, lease=9).open()
-    with pytest.raises(SandboxError, match=r"lease=60, but http://.* allows 30 s"):
+    with pytest.raises(SandboxError, match=r"lease=120, but http://.* allows 30 s"):
         await Http(url, token="secret").open()
     with pytest.raises(SandboxError, match=r"did not answer GET /v1 within 0\.2 s"):
         await Http("http://127.0.0.1:9", patience=0.2).open()
@@ -291,7 +291,7 @@ async def test_protections_are_the_servers(stack: AsyncExitStack, tmp_path: Path
 
 
 def test_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentgym.sandboxes.token import find_token
+    from agentgym.sandboxes.server_token import find_token
 
     file = tmp_path / "token"
     file.write_text("from file\n")

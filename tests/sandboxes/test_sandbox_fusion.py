@@ -53,6 +53,12 @@ async def test_what_earlier_programs_wrote_is_not_said_again(session: FusionSess
     assert (result.stdout, result.stderr) == ("four\n", "five\n")
 
 
+async def test_earlier_output_takes_no_room_of_the_last_programs(session: FusionSession) -> None:
+    for _ in range(3):
+        await session.run("print('x' * 400_000)", output_limit=500_000)
+    assert (await session.run("print('four')")).stdout == "four\n"
+
+
 async def test_chance_and_the_order_of_sets_are_the_same_in_every_replay(session: FusionSession) -> None:
     await session.run("import random\nx, order = random.random(), list({'a', 'b', 'c', 'd', 'e', 'f'})")
     seen = {(await session.run("(x, order)")).stdout for _ in range(3)}
