@@ -15,11 +15,11 @@ from starlette.types import ASGIApp
 from agentgym.config import build
 from agentgym.errors import ConfigError
 from agentgym.sandbox import SandboxConfig
+from agentgym.sandboxes.server_token import find_token
 from agentgym.sandboxes.serving.app import make_app
 from agentgym.sandboxes.serving.metrics import Metrics
 from agentgym.sandboxes.serving.sessions import Sessions
 from agentgym.sandboxes.serving.settings import Serve
-from agentgym.sandboxes.server_token import find_token
 
 KEEP_ALIVE = 60
 """Seconds that an idle connection stays open; longer than clients keep theirs, so that these close first."""

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import httpx
 
-BARE = {"name": "local", "isolation": "none"}
-"""Programs that see the test's files."""
+BARE = {"name": "local", "allow_weak": True, "preload": []}
+"""Where there is no bubblewrap (the fixture `no_walls`), its programs see the test's files."""
 
 
 class Raw:

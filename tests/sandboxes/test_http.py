@@ -27,6 +27,7 @@ from .served import BARE, Raw, waits_for
 from .test_local_isolation import DAEMON, pids_with
 
 ODD = str(Path(__file__).with_name("odd_sandboxes.py"))
+pytestmark = pytest.mark.usefixtures("no_walls")
 
 
 @pytest.fixture
@@ -34,8 +35,11 @@ def command(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Http]]:
     """`agentgym serve` in a process of its own, and a client of it."""
     token = tmp_path / "token"
     token.write_text("secret")
-    words = [sys.executable, "-m", "agentgym", "serve", "port=0", f"token_file={token}", "sandbox.isolation=none"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["serve", "port=0", f"token_file={token}", "sandbox.allow_weak=true", "sandbox.preload=[]"]
+    words = [sys.executable, "-m", "agentgym", *words]
+    environment = {**os.environ, "PATH": os.defpath}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, env=environment, stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("serving at http://127.0.0.1:")
@@ -95,16 +99,18 @@ async def test_a_stopped_server_leaves_no_process(command: tuple[subprocess.Pope
     await host.close()
 
 
-async def test_errors_are_those_of_the_sandbox_itself(stack: AsyncExitStack, url: str) -> None:
-    hosts = [await opened(stack, Local(isolation="none")), await opened(stack, Http(url))]
+async def test_errors_are_those_of_the_sandbox_itself(stack: AsyncExitStack, url: str, tmp_path: Path) -> None:
+    hosts = [await opened(stack, Local(allow_weak=True, preload=())), await opened(stack, Http(url))]
     here, there = [await host.session() for host in hosts]
     calls = [
         lambda session: session.read("nothing"),
         lambda session: session.read("."),
         lambda session: session.write(".", b"1"),
         lambda session: session.write("large", bytes(5 << 20)),
-        lambda session: session.run("1", language="node"),
+        lambda session: session.fork(),
     ]
+    for session in (here, there):  # without walls a fork is a replay, and this one goes otherwise
+        await session.run(f"_ = open({str(tmp_path / uuid4().hex)!r}, 'x')")
     for call in calls:
         with pytest.raises((OSError, SandboxError)) as expected:
             await call(here)

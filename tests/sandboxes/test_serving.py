@@ -22,6 +22,7 @@ from .served import BARE, Raw, waits_for
 
 ODD = str(Path(__file__).with_name("odd_sandboxes.py"))
 Serving = Callable[..., Any]
+pytestmark = pytest.mark.usefixtures("no_walls")
 
 
 @pytest.fixture
