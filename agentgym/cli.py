@@ -1,4 +1,4 @@
-"""`agentgym train | eval | rollout | check | list | doctor`. Loads what a command needs, when it needs it."""
+"""`agentgym train | eval | rollout | check | serve | list | doctor`. Loads what a command needs, when needed."""
 
 from __future__ import annotations
 
@@ -123,6 +123,21 @@ def check(words: tuple[str, ...]) -> None:
         click.echo(f"{'ok  ' if result.ok else 'FAIL'} {result.name}: {result.detail}")
     if not all(result.ok for result in results):
         sys.exit(1)
+
+
+@app.command(context_settings=FREE)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[key=value]...")
+def serve(words: tuple[str, ...]) -> None:
+    """Serve a sandbox to other machines: agentgym serve sandbox=local port=8811 token_file=FILE"""
+    from agentgym import config
+    from agentgym.sandboxes.serving.settings import Serve
+
+    settings = config.convert(Serve, config.parse_overrides(words), "serve")
+    try:
+        from agentgym.sandboxes.serving import server
+    except ModuleNotFoundError as error:
+        raise UserError(f"agentgym serve needs the extra `serve`: there is no {error.name}") from error
+    _run(server.serve(settings, click.echo))
 
 
 @app.command("list")

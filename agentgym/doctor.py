@@ -16,6 +16,11 @@ COSTS = {
     "peft": "no LoRA",
     "math-verify": "mathematical answers cannot be checked",
     "tensorboard": "no TensorBoard events",
+    "httpx": "no sandboxes on other machines",
+    "tenacity": "no sandboxes on other machines",
+    "starlette": "no `agentgym serve`",
+    "uvicorn": "no `agentgym serve`",
+    "prometheus-client": "no `agentgym serve`",
     "datasets": "no tasks from the Hugging Face hub; local files and generators work",
 }
 """Distribution -> what is missing without it. Which of them are required says the installed package itself."""

@@ -195,3 +195,27 @@ def test_a_dry_run_loads_nothing_slow(tmp_path: Path) -> None:
     loaded = {line.rsplit("|", 1)[1].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert {"agentgym", "click"} <= loaded
     assert not loaded & {"torch", "numpy", "transformers", "asyncio", "rich", "gymnasium", "pyarrow", "email"}
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("host=0.0.0.0", "give a token_file, token_env or token"),
+        ("max_session=3", "serve: unknown key 'max_session': did you mean 'max_sessions'?"),
+        ("max_calls=0", "serve: max_calls must be positive, not 0"),
+        ("sandbox=locl", "unknown sandbox 'locl': did you mean 'local'? Known: "),
+        ("token_file=nowhere", "token_file nowhere: "),
+        ("host=nowhere.invalid", "host=nowhere.invalid: "),
+    ],
+)
+def test_a_wrong_word_to_serve_is_one_line(tmp_path: Path, word: str, said: str) -> None:
+    assert said in complaint(tmp_path, "serve", word)
+
+
+def test_serve_without_its_extra_says_so(tmp_path: Path) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError('no', name='uvicorn')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    words = [sys.executable, "-m", "agentgym", "serve"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "agentgym: error: agentgym serve needs the extra `serve`: there is no uvicorn\n"

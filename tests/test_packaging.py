@@ -17,7 +17,20 @@ from agentgym.config import KINDS, names, resolve
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("envs", "tools", "sandboxes", "trainers")
-HEAVY = ("torch", "transformers", "numpy", "ray", "vllm", "docker", "rich", "gymnasium", "pyarrow", "httpx")
+SERVING = ("starlette", "uvicorn", "prometheus_client")
+HEAVY = (
+    "torch",
+    "transformers",
+    "numpy",
+    "ray",
+    "vllm",
+    "docker",
+    "rich",
+    "gymnasium",
+    "pyarrow",
+    "httpx",
+    *SERVING,
+)
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 
@@ -110,10 +123,11 @@ except SystemExit as exit:
         "from agentgym.config import *\n[resolve(kind, name) for kind in KINDS for name in names(kind)]",
         COMMAND.format(words=["--help"]),
         COMMAND.format(words=["train", "--help"]),
+        COMMAND.format(words=["serve", "--help"]),
         COMMAND.format(words=["list"]),
         COMMAND.format(words=["train", "env=retool", "--dry-run"]),
     ],
-    ids=["import", "names", "components", "help", "train help", "list", "dry run"],
+    ids=["import", "names", "components", "help", "train help", "serve help", "list", "dry run"],
 )
 def test_quick_commands_load_nothing_heavy(program: str) -> None:
     loaded = loaded_by(program)
@@ -144,6 +158,8 @@ def test_constraints_pin_what_pyproject_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    extras = project["optional-dependencies"]
+    assert extras["dev"][0] == "agentgym[serve]"
+    for text in [*project["dependencies"], *extras["serve"], *extras["dev"][1:]]:
         wanted = Requirement(text)
         assert pins[wanted.name] in wanted.specifier, f"constraints.txt: {wanted.name} {pins[wanted.name]}"

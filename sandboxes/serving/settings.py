@@ -1,0 +1,48 @@
+"""What `agentgym serve` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agentgym.config import Spec
+from agentgym.sandboxes.wire import Limits
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serves a sandbox to other machines.
+
+    host, port: the address; port 0 is any free one. Beyond this machine a token is required.
+    token, token_env, token_file: what clients must show: itself, a variable or a file that holds it.
+    max_sessions: open at once. max_calls: programs and file transfers at once. max_waiting: calls in line for
+    that, each for at most max_wait seconds. max_timeout: seconds that a call may take. max_lease: seconds that a
+    session may live without a word from its client. max_body: bytes of a request.
+    """
+
+    sandbox: Spec = "local"
+    host: str = "127.0.0.1"
+    port: int = 8811
+    token: str = field(default="", repr=False)
+    token_env: str = ""
+    token_file: str = ""
+    max_sessions: int = 1024
+    max_calls: int = 64
+    max_waiting: int = 1024
+    max_wait: float = 30.0
+    max_timeout: float = 600.0
+    max_lease: float = 600.0
+    max_body: int = 8 << 20
+
+    def __post_init__(self) -> None:
+        for name in ("max_sessions", "max_calls", "max_wait", "max_timeout", "max_lease", "max_body"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.max_waiting < 0:
+            raise ValueError(f"max_waiting must be at least 0, not {self.max_waiting}")
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"port must be between 0 and 65535, not {self.port}")
+
+    @property
+    def limits(self) -> Limits:
+        """What clients need to know."""
+        return Limits(self.max_timeout, self.max_lease, self.max_body)
