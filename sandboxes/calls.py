@@ -82,7 +82,7 @@ def pipe(opened: ExitStack) -> tuple[int, int]:
 class WorkerLink:
     """One worker. After any status but ok and error it is closed."""
 
-    def __init__(self, server: ForkServerLink, output_limit: int, reply_limit: int) -> None:
+    def __init__(self, server: ForkServerLink, reply_limit: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = server
         with ExitStack() as opened:  # closes what it has if the next is refused
@@ -91,7 +91,7 @@ class WorkerLink:
             opened.pop_all()
         self._socket.setblocking(False)
         self._channel = Bounded(self._socket.fileno(), reply_limit)
-        self._stdout, self._stderr = Bounded(out, output_limit), Bounded(err, output_limit)
+        self._stdout, self._stderr = Bounded(out, CHUNK), Bounded(err, CHUNK)
         self._outcome: asyncio.Future[Status | None] | None = None
         self._closed = False
         self._id, self.exit = server.spawn([theirs.detach(), out_theirs, err_theirs])
@@ -104,12 +104,14 @@ class WorkerLink:
             reason = reply.stderr.decode(errors="replace").strip() or reply.status
             raise SandboxError(f"a sandbox session did not start: {reason}")
 
-    async def call(self, request: dict[str, Any], timeout: float) -> Reply:
+    async def call(self, request: dict[str, Any], timeout: float, output_limit: int) -> Reply:
         """Send a request and wait for its end, at most `timeout` seconds by this process's monotonic clock.
 
+        output_limit: bytes per stream.
         Raises SandboxError when the fork server died. A cancelled call ends the session.
         """
         nonce = secrets.token_hex(8)
+        self._stdout.limit = self._stderr.limit = output_limit
         data = json.dumps({"nonce": nonce, **request}).encode()
         return await self._exchange(len(data).to_bytes(4, "big") + data, nonce, timeout)
 

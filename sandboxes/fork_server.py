@@ -115,6 +115,7 @@ def limit(config: dict[str, Any]) -> None:
     }
     if config["namespaces"]:  # counted within the session's own user namespace
         limits[resource.RLIMIT_NPROC] = config["processes"] + 1
+    Path("/proc/self/oom_score_adj").write_text("1000")  # short of memory, the program goes and not its keepers
     for what, value in limits.items():
         hard = resource.getrlimit(what)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)

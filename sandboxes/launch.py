@@ -1,20 +1,22 @@
-"""The command line of a fork server, bare or inside bubblewrap."""
+"""The command line of a fork server: bare, inside bubblewrap, or inside a container that is there already."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from agentgym.errors import SandboxError
+from agentgym.sandbox import Language
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import Local
 
-Mode = Literal["bubblewrap", "none"]
+Mode = Literal["bubblewrap", "container", "none"]
 
 HERE = Path(__file__).parent
 WORKSPACE = "/workspace"
@@ -33,18 +35,25 @@ def environment() -> dict[str, str]:
     }
 
 
+@functools.cache
+def languages() -> list[str]:
+    """The languages that a session's PATH has an interpreter for."""
+    path = environment()["PATH"]
+    return ["python", *(name for name in get_args(Language) if name != "python" and shutil.which(name, path=path))]
+
+
 def command(config: Local, mode: Mode, directory: str) -> list[str]:
     """The fork server's argv. `directory` holds the workspaces of a bare one.
 
     Raises SandboxError when bubblewrap is asked for and absent.
     """
-    inside = mode == "bubblewrap"
+    inside, bare = mode == "bubblewrap", mode == "none"
     prefixes = python_prefixes()
     folder = "/run" if inside else str(HERE)
     settings = {
-        "namespaces": inside,
+        "namespaces": not bare,
         "drop_to": NOBODY if inside and os.getuid() == 0 else None,
-        "directory": WORKSPACE if inside else directory,
+        "directory": directory if bare else WORKSPACE,
         "aliases": ["/dev/shm", *([] if any(p.startswith("/tmp/") for p in prefixes) else ["/tmp"])],
         "worker": f"{folder}/worker.py",
         "preload": config.preload,

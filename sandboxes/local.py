@@ -26,7 +26,8 @@ class Local:
     timeout: seconds of wall time per run. memory_mb: per process. disk_mb: the workspace, and the largest file.
     processes: per session (with bubblewrap only). output_limit: bytes per stream and run. file_limit: bytes of
     a file read or written from outside. preload: modules imported once, before workers fork.
-    isolation: auto uses bubblewrap where it works.
+    isolation: auto uses bubblewrap where it works; container: for inside of a container with a folder /workspace,
+    which is the wall around sessions that get only namespaces of their own.
     """
 
     timeout: float = 5.0
@@ -35,7 +36,7 @@ class Local:
     processes: int = 32
     output_limit: int = 65536
     file_limit: int = 4 << 20
-    isolation: Literal["auto", "bubblewrap", "none"] = "auto"
+    isolation: Literal["auto", "bubblewrap", "container", "none"] = "auto"
     preload: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,7 +92,7 @@ class LocalHost:
         import asyncio
 
         self.config = config
-        self.isolation: Mode = "none" if config.isolation == "none" else "bubblewrap"
+        self.isolation: Mode = "bubblewrap" if config.isolation == "auto" else config.isolation
         self._server: ForkServerLink | None = None
         self.sessions: set[LocalSession] = set()
         self._closed = False
@@ -131,7 +132,7 @@ class LocalHost:
         async with self._slots:
             server = await self._live_server()
             try:
-                worker = WorkerLink(server, self.config.output_limit, 1024 + self.config.file_limit * 3 // 2)
+                worker = WorkerLink(server, 1024 + self.config.file_limit * 3 // 2)
             except OSError as error:
                 raise SandboxError(f"no descriptors for a session: {error.strerror} (see ulimit -n)") from error
             await worker.ready()

@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import ExecResult, Status
+from agentgym.sandbox import ExecResult, Language, Status
 from agentgym.sandboxes.calls import Reply, WorkerLink
+from agentgym.sandboxes.launch import languages
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import LocalHost
@@ -43,14 +44,25 @@ class LocalSession:
         """Programs run, counted here and not in the worker."""
         return self._calls
 
-    async def run(self, code: str, timeout: float | None = None) -> ExecResult:
-        """Run `code`; `timeout` in seconds of wall time. Raises SandboxError when the machinery failed."""
+    async def run(
+        self,
+        code: str,
+        timeout: float | None = None,
+        *,
+        language: Language = "python",
+        output_limit: int | None = None,
+    ) -> ExecResult:
+        """Run `code`; `timeout` in seconds of wall time. Raises SandboxError when the machinery failed, and for a
+        language that is not there."""
         timeout = self._host.config.timeout if timeout is None else timeout
+        if language not in languages():
+            raise SandboxError(f"this sandbox has no {language}; it has {', '.join(languages())}")
+        request = {"code": code} if language == "python" else {"code": code, "language": language}
         async with self._lock:
             restarted = await self._ensure()
             self._calls += 1
             started = time.monotonic()
-            reply = await self._call({"code": code}, timeout)
+            reply = await self._call(request, timeout, output_limit)
             seconds = time.monotonic() - started
         stdout, stderr = (data.decode(errors="replace") for data in (reply.stdout, reply.stderr))
         return ExecResult(stdout, stderr, reply.status, seconds, restarted)
@@ -119,9 +131,9 @@ class LocalSession:
             raise OSError(f"{request['path']}: the session ended instead ({reply.status})")
         return reply.message
 
-    async def _call(self, request: dict[str, Any], timeout: float) -> Reply:
+    async def _call(self, request: dict[str, Any], timeout: float, output_limit: int | None = None) -> Reply:
         assert self._worker is not None
-        reply = await self._worker.call(request, timeout)
+        reply = await self._worker.call(request, timeout, output_limit or self._host.config.output_limit)
         if reply.status not in ("ok", "error"):
             self._forget()
         elif "limit" not in request:  # reading changes nothing

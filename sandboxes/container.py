@@ -1,0 +1,213 @@
+"""One container: its settings, its start, its end, and what became of one that died."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentgym.errors import SandboxError
+from agentgym.sandboxes.docker_daemon import NotThere, call
+from agentgym.sandboxes.gateway import PROTOCOL
+from agentgym.sandboxes.gateway_client import GatewayClient, Gone
+
+if TYPE_CHECKING:
+    from agentgym.sandboxes.docker import Docker
+    from agentgym.sandboxes.docker_daemon import Daemon
+
+START_SECONDS = 60.0
+DEATH_SECONDS = 5
+AGENT_MB, AGENT_PROCESSES = 64, 16
+"""What the gateway and the fork server may take on top of the programs."""
+
+LABEL = "agentgym.sandbox.host"
+"""On every container: the process that it serves, as `owner` writes it."""
+
+
+def boot_id() -> str:
+    """This kernel's life, different after every boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def started_at(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def owner(pid: int) -> str:
+    """A process, by boot, pid namespace, pid and start, so that no later one is taken for it."""
+    return f"{boot_id()} {os.stat('/proc/self/ns/pid').st_ino} {pid} {started_at(pid)}"
+
+
+def abandoned(label: str) -> bool:
+    """Whether a container's host is known to have ended: one of this boot and pid namespace that is not there."""
+    pid = label.split()[2] if len(label.split()) == 4 else ""
+    return pid.isdigit() and label.startswith(owner(int(pid)).rsplit(" ", 1)[0]) and label != owner(int(pid))
+
+
+def settings(config: Docker, daemon: Daemon) -> dict[str, Any]:
+    """The container as the daemon's API wants it."""
+    inside = ("timeout", "memory_mb", "disk_mb", "processes", "output_limit", "file_limit", "preload")
+    memory = (config.memory_mb + AGENT_MB) << 20
+    seccomp = Path(__file__).with_name("seccomp.json").read_text()
+    limits = daemon.client.api.create_host_config(
+        auto_remove=True,
+        network_mode="none",
+        read_only=True,
+        cap_drop=["ALL"],
+        # docker's AppArmor profile forbids mounts, also in the namespaces of a session, where they harm nobody
+        security_opt=["no-new-privileges", f"seccomp={seccomp}", "apparmor=unconfined"],
+        mem_limit=memory,
+        memswap_limit=memory,
+        pids_limit=config.processes + AGENT_PROCESSES,
+        nano_cpus=int(config.cpus * 1e9),
+        log_config={"Type": "none"},
+        runtime=daemon.runtime,
+    )
+    # A session may mount a /proc of its own only where a whole one is in sight. Nobody but the agent sees this one.
+    limits.update(MaskedPaths=[], ReadonlyPaths=[])
+    return {
+        "image": config.image,
+        "command": [json.dumps({name: getattr(config, name) for name in inside})],
+        "host_config": limits,
+        "labels": {LABEL: owner(os.getpid())},
+        "stdin_open": True,
+        "user": "65534:65534",
+        "network_disabled": True,
+    }
+
+
+async def remove_abandoned(daemon: Daemon) -> None:
+    """Remove the containers of hosts that have ended. Those of living ones, and of other machines, stay."""
+    for found in await daemon.call("containers", all=True, filters={"label": LABEL}):
+        if abandoned(found["Labels"][LABEL]):
+            await remove(daemon, found["Id"])
+
+
+async def remove(daemon: Daemon, id_: str) -> None:
+    """Kill and remove a container; returns when it is gone, however it went."""
+    try:
+        await daemon.call("remove_container", id_, force=True, v=True)
+    except NotThere:
+        return
+    except SandboxError as error:
+        if "already in progress" not in str(error):
+            raise
+        try:
+            await daemon.call("wait", id_, condition="removed")
+        except NotThere:
+            return
+
+
+class Overdue(Gone):
+    """There was no reply in time, and the container has been killed for it."""
+
+
+class Container:
+    """A running container and the connection to its gateway. sessions: how many live in it."""
+
+    def __init__(self, daemon: Daemon, id_: str, client: GatewayClient) -> None:
+        self.id = id_
+        self.sessions = 0
+        self._numbers = itertools.count(1)
+        self._daemon = daemon
+        self._client = client
+        self._began = int(time.time())
+        self._removed = False
+
+    @classmethod
+    async def start(cls, config: Docker, daemon: Daemon) -> Container:
+        """Create and start one, and wait for its gateway; raises SandboxError and leaves nothing.
+
+        Not to be cancelled: the daemon would go on.
+        """
+        id_ = (await daemon.call("create_container", **settings(config, daemon)))["Id"]
+        try:
+            client = await GatewayClient.connect(await attach(daemon, id_))
+            container = cls(daemon, id_, client)
+            try:
+                await daemon.call("start", id_)
+                await container._greet()
+            except BaseException:
+                await client.close()
+                raise
+        except BaseException:
+            await remove(daemon, id_)
+            raise
+        return container
+
+    async def _greet(self) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                greeting = await self._client.greeting()
+        except TimeoutError as error:
+            raise SandboxError(f"a container's gateway was not ready after {START_SECONDS:g} s") from error
+        except Gone as error:
+            raise SandboxError(f"a container's gateway did not start: {error}") from error
+        if greeting != {"id": 0, "ok": {"protocol": PROTOCOL}}:
+            raise SandboxError("the image has another version of agentgym; build it again")
+
+    def admit(self) -> int:
+        """One more session; its number."""
+        self.sessions += 1
+        return next(self._numbers)
+
+    @property
+    def dead(self) -> str:
+        """Why it can serve no more; empty while it can."""
+        return self._client.ended
+
+    async def ask(self, do: str, seconds: float, reply_limit: int = 0, /, **fields: Any) -> dict[str, Any]:
+        """A request to the gateway. Raises what was raised inside; Gone when the container has ended; Overdue."""
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                return await self._client.ask(do, reply_limit, fields)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise  # the session's own
+            await self.close()
+            raise Overdue(f"no reply to {do!r} within {seconds:g} s") from error
+
+    async def out_of_memory(self) -> bool:
+        """Whether one that died was killed for want of memory. The daemon's events tell: the container itself is
+        removed when it ends. Raises SandboxError when they cannot be had."""
+
+        def look() -> bool:
+            seen = set()
+            until = int(time.time()) + DEATH_SECONDS
+            filters = {"container": self.id, "event": ["oom", "die"]}
+            events = self._daemon.client.api.events(since=self._began, until=until, filters=filters, decode=True)
+            for event in events:
+                seen.add(event["Action"])
+                if "die" in seen:
+                    break
+            events.close()
+            return "oom" in seen
+
+        return await call(look)
+
+    async def close(self) -> None:
+        """Kill and remove it; may be called twice."""
+        await self._client.close()
+        if not self._removed:
+            self._removed = True
+            await remove(self._daemon, self.id)
+
+
+async def attach(daemon: Daemon, id_: str) -> socket.socket:
+    """A connection to the stdin, stdout and stderr of a container that is about to start."""
+    streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+    raw = await daemon.call("attach_socket", id_, params=streams)
+    connection = getattr(raw, "_sock", raw)
+    ours = socket.socket(fileno=os.dup(connection.fileno()))
+    raw.close()
+    ours.setblocking(False)
+    return ours

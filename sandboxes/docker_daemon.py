@@ -1,0 +1,84 @@
+"""The container daemon, by way of the docker SDK, whose calls block and so run in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agentgym.errors import SandboxError, did_you_mean
+
+if TYPE_CHECKING:
+    from agentgym.sandboxes.docker import Docker
+
+T = TypeVar("T")
+CALL_SECONDS = 30.0
+BUILD = "docker build -f sandboxes/Dockerfile -t {image} ."
+
+
+class Daemon:
+    """A connection. info: what the daemon says of itself. runtime: the one that containers get."""
+
+    def __init__(self, client: Any, info: dict[str, Any], runtime: str) -> None:
+        self.client = client
+        self.info = info
+        self.runtime = runtime
+
+    @classmethod
+    async def connect(cls, config: Docker) -> Daemon:
+        """Raises SandboxError when the SDK, the daemon, the image or the runtime is not there."""
+        try:
+            import docker
+        except ImportError as error:
+            raise SandboxError("sandbox=docker needs the docker SDK: pip install 'agentgym[docker]'") from error
+        client = await call(docker.from_env, timeout=CALL_SECONDS)
+        try:
+            info = await call(client.info)
+            try:
+                await call(client.api.inspect_image, config.image)
+            except NotThere as error:
+                build = BUILD.format(image=config.image)
+                raise SandboxError(
+                    f"there is no image {config.image!r}; in a checkout of agentgym: {build}"
+                ) from error
+            return cls(client, info, pick_runtime(config.runtime, info))
+        except BaseException:
+            client.close()
+            raise
+
+    async def call(self, name: str, *args: Any, **fields: Any) -> Any:
+        """A method of the SDK's low-level client; raises SandboxError, NotThere among them."""
+        return await call(getattr(self.client.api, name), *args, **fields)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await asyncio.to_thread(self.client.close)
+
+
+class NotThere(SandboxError):
+    """The daemon knows no such thing."""
+
+
+async def call(function: Callable[..., T], *args: Any, **fields: Any) -> T:
+    """A blocking call of the SDK, which has its own deadline; its errors become SandboxError."""
+    import docker.errors
+    import requests.exceptions
+
+    try:
+        return await asyncio.to_thread(function, *args, **fields)
+    except docker.errors.NotFound as error:
+        raise NotThere(f"docker: {error.explanation}") from error
+    except docker.errors.APIError as error:
+        raise SandboxError(f"docker: {error.explanation or error}") from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise SandboxError(f"the docker daemon does not answer: {error}") from error
+
+
+def pick_runtime(wanted: str, info: dict[str, Any]) -> str:
+    """The runtime's name; raises SandboxError when the daemon lacks the one that is wanted."""
+    runtimes = info["Runtimes"]
+    if wanted == "auto":
+        return "runsc" if "runsc" in runtimes else str(info["DefaultRuntime"])
+    if wanted not in runtimes:
+        raise SandboxError(f"the docker daemon has no runtime {wanted!r}: {did_you_mean(wanted, runtimes)}")
+    return wanted
