@@ -17,8 +17,8 @@ a new one with empty state and says so in `ExecResult.restarted`."""
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """stdout, stderr: decoded, each capped. seconds: wall time. restarted: this run began with empty state, because
-    the one before had ended the session."""
+    """stdout, stderr: decoded, each capped. seconds: wall time. restarted: this run began with empty state,
+    because the one before had ended the session."""
 
     stdout: str
     stderr: str

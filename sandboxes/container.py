@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import os
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from agentgym.sandboxes.docker_daemon import Daemon
 
 START_SECONDS = 60.0
-DEATH_SECONDS = 5
+DEATH_SECONDS = 2  # between a death and the news of it
 AGENT_MB, AGENT_PROCESSES = 64, 16
 """What the gateway and the fork server may take on top of the programs."""
 
@@ -56,12 +55,13 @@ def abandoned(label: str) -> bool:
 def settings(config: Docker, daemon: Daemon) -> dict[str, Any]:
     """The container as the daemon's API wants it."""
     inside = ("timeout", "memory_mb", "disk_mb", "processes", "output_limit", "file_limit", "preload")
-    memory = (config.memory_mb + AGENT_MB) << 20
+    memory = (config.memory_mb + config.disk_mb + AGENT_MB) << 20
     seccomp = Path(__file__).with_name("seccomp.json").read_text()
     limits = daemon.client.api.create_host_config(
         auto_remove=True,
         network_mode="none",
         read_only=True,
+        tmpfs={"/dev/mqueue": "ro,size=4k,mode=0555"},  # the daemon's would be one for all sessions
         cap_drop=["ALL"],
         # docker's AppArmor profile forbids mounts, also in the namespaces of a session, where they harm nobody
         security_opt=["no-new-privileges", f"seccomp={seccomp}", "apparmor=unconfined"],
@@ -72,7 +72,7 @@ def settings(config: Docker, daemon: Daemon) -> dict[str, Any]:
         log_config={"Type": "none"},
         runtime=daemon.runtime,
     )
-    # A session may mount a /proc of its own only where a whole one is in sight. Nobody but the agent sees this one.
+    # A session may mount a /proc of its own only where a whole one is in sight; only the agent sees this one.
     limits.update(MaskedPaths=[], ReadonlyPaths=[])
     return {
         "image": config.image,
@@ -131,7 +131,7 @@ class Container:
         """
         id_ = (await daemon.call("create_container", **settings(config, daemon)))["Id"]
         try:
-            client = await GatewayClient.connect(await attach(daemon, id_))
+            client = GatewayClient(*await daemon.attach(id_))
             container = cls(daemon, id_, client)
             try:
                 await daemon.call("start", id_)
@@ -177,22 +177,14 @@ class Container:
             raise Overdue(f"no reply to {do!r} within {seconds:g} s") from error
 
     async def out_of_memory(self) -> bool:
-        """Whether one that died was killed for want of memory. The daemon's events tell: the container itself is
-        removed when it ends. Raises SandboxError when they cannot be had."""
+        """Whether one that died was killed for want of memory; raises SandboxError when the daemon cannot tell.
 
-        def look() -> bool:
-            seen = set()
-            until = int(time.time()) + DEATH_SECONDS
-            filters = {"container": self.id, "event": ["oom", "die"]}
-            events = self._daemon.client.api.events(since=self._began, until=until, filters=filters, decode=True)
-            for event in events:
-                seen.add(event["Action"])
-                if "die" in seen:
-                    break
-            events.close()
-            return "oom" in seen
-
-        return await call(look)
+        Its events do: a container is removed as soon as it has ended, and what the daemon knew of it as well.
+        """
+        until = int(time.time()) + DEATH_SECONDS
+        filters = {"container": self.id, "event": "oom"}
+        events = self._daemon.client.api.events
+        return bool(await call(lambda: list(events(self._began, until, filters))))
 
     async def close(self) -> None:
         """Kill and remove it; may be called twice."""
@@ -200,14 +192,3 @@ class Container:
         if not self._removed:
             self._removed = True
             await remove(self._daemon, self.id)
-
-
-async def attach(daemon: Daemon, id_: str) -> socket.socket:
-    """A connection to the stdin, stdout and stderr of a container that is about to start."""
-    streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-    raw = await daemon.call("attach_socket", id_, params=streams)
-    connection = getattr(raw, "_sock", raw)
-    ours = socket.socket(fileno=os.dup(connection.fileno()))
-    raw.close()
-    ours.setblocking(False)
-    return ours

@@ -34,20 +34,16 @@ class ContainerPool:
         self._refill(self._config.pool)
 
     async def take(self) -> Container:
-        """A container that nobody has used; raises SandboxError."""
-        while True:
-            if self._closed:
-                raise SandboxError("the sandbox host is closed")
-            self._refill(self._config.pool + 1)
-            starting = self._waiting.popleft()
-            try:
-                container = await asyncio.shield(starting)
-            except asyncio.CancelledError:
-                self._waiting.appendleft(starting)
-                raise
-            if not container.dead:
-                return container
-            await container.close()
+        """A container that nobody has used, and which may have died while it waited; raises SandboxError."""
+        if self._closed:
+            raise SandboxError("the sandbox host is closed")
+        self._refill(self._config.pool + 1)
+        starting = self._waiting.popleft()
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            self._waiting.appendleft(starting)
+            raise
 
     async def close(self) -> None:
         """Remove those that wait and those on the way. May be called twice."""

@@ -1,4 +1,4 @@
-"""Sandbox `docker`: a container for each episode, in which a session and its forks live in namespaces of their own."""
+"""Sandbox `docker`: a container for each episode, where a session and its forks have namespaces of their own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Docker:
 
     image: built as `sandboxes/Dockerfile` says. pool: containers that wait, started, for the next session.
     memory_mb, processes, cpus: of a container, so of all sessions of an episode together. disk_mb: a session's
-    workspace, which counts as memory. timeout: seconds of wall time per run. output_limit: bytes per stream and run.
-    file_limit: bytes of a file read or written from outside. preload: modules imported once, before sessions fork.
-    runtime: a runtime of the daemon; auto takes gVisor's `runsc` where the daemon has it, else the daemon's default.
+    workspace, which counts as memory. timeout: seconds of wall time per run. output_limit: bytes per stream and
+    run. file_limit: bytes of a file read or written from outside. preload: modules imported once, before sessions
+    fork. runtime: one that the daemon has; auto takes gVisor's `runsc` where there is one, else the default.
 
     The daemon is the one that DOCKER_HOST names (unix:// or tcp:// without TLS), or the local one.
     """

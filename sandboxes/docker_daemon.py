@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from agentgym.errors import SandboxError, did_you_mean
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CALL_SECONDS = 30.0
+ATTACH = (
+    "POST /containers/{}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n"
+    "Host: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
+)
 BUILD = "docker build -f sandboxes/Dockerfile -t {image} ."
 
 
@@ -49,6 +55,36 @@ class Daemon:
     async def call(self, name: str, *args: Any, **fields: Any) -> Any:
         """A method of the SDK's low-level client; raises SandboxError, NotThere among them."""
         return await call(getattr(self.client.api, name), *args, **fields)
+
+    async def attach(self, container: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the stdin, stdout and stderr of a container; raises SandboxError.
+
+        The SDK would give a socket that belongs to a response, and that cannot be closed for certain.
+        """
+        from docker.utils import parse_host
+
+        address = urlsplit(parse_host(os.environ.get("DOCKER_HOST")))
+        if address.scheme not in ("http", "http+unix"):
+            raise SandboxError(f"sandbox=docker speaks unix:// and tcp:// without TLS, not {address.geturl()}")
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                if address.scheme == "http":
+                    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+                else:
+                    reader, writer = await asyncio.open_unix_connection(address.path)
+                try:
+                    writer.write(ATTACH.format(container).encode())
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    if not head.startswith(b"HTTP/1.1 101 "):
+                        raise SandboxError(
+                            f"docker: no connection to the container: {head.decode(errors='replace')}"
+                        )
+                except BaseException:
+                    writer.close()
+                    raise
+        except (OSError, EOFError, asyncio.LimitOverrunError) as error:
+            raise SandboxError(f"the docker daemon does not answer: {error}") from error
+        return reader, writer
 
     async def close(self) -> None:
         """Close the connections."""

@@ -63,7 +63,7 @@ class DockerSession:
     def __init__(self, host: DockerHost) -> None:
         self._host = host
         self._calls = 0
-        self._container: Container | None = None  # none before `begin`, after `close`, and when it was lost
+        self.container: Container | None = None  # none before `begin`, after `close`, and when it was lost
         self._number = 0
         self._lost = self._closed = False
         self._lock = asyncio.Lock()
@@ -75,16 +75,21 @@ class DockerSession:
         return self._calls
 
     async def begin(self) -> None:
-        """Take a container, and start a fresh session in it."""
-        container = await self._host.pool.take()
-        if self._closed:
-            await container.close()
-            raise SandboxError("the session is closed")
-        self._join(container)
-        try:
-            await container.ask("open", GRACE_SECONDS, session=self._number)
-        except Gone as error:
-            raise SandboxError(f"a session did not start: {error}") from error
+        """Take a container, and start a fresh session in it; raises SandboxError."""
+        reason = ""
+        for _ in range(self._host.config.pool + 1):  # all that waited may have died meanwhile
+            container = await self._host.pool.take()
+            if self._closed:
+                await container.close()
+                raise SandboxError("the session is closed")
+            self._join(container)
+            try:
+                await container.ask("open", GRACE_SECONDS, session=self._number)
+                return
+            except Gone as error:
+                reason = str(error)
+                await self._leave()
+        raise SandboxError(f"a session did not start: {reason}")
 
     async def run(
         self,
@@ -134,7 +139,7 @@ class DockerSession:
         return data
 
     async def fork(self) -> DockerSession:
-        """A second session in the same state and container; raises SandboxError, saying why, when there is none."""
+        """A second session in the same state and container; raises SandboxError, saying why not."""
         async with self._lock:
             container = self._live()
             twin = DockerSession(self._host)
@@ -175,11 +180,11 @@ class DockerSession:
                 raise OSError(f"{path}: the session ended instead ({status})") from error
 
     def _join(self, container: Container) -> None:
-        self._container, self._number = container, container.admit()
+        self.container, self._number = container, container.admit()
 
     async def _leave(self) -> None:
         """Give up the place in the container, which goes with the last of its sessions."""
-        container, self._container = self._container, None
+        container, self.container = self.container, None
         if container is None:
             return
         container.sessions -= 1
@@ -190,7 +195,7 @@ class DockerSession:
                 await container.ask("close", GRACE_SECONDS, session=self._number)
 
     async def _lose(self, container: Container, error: Gone) -> Status:
-        """The status of a run that the container did not survive; raises SandboxError if that was nobody's fault."""
+        """The status of a run that its container did not survive; raises SandboxError if it is not to blame."""
         if self._closed:
             return "killed"
         overdue = isinstance(error, Overdue)
@@ -204,16 +209,16 @@ class DockerSession:
         """The container, none when it was lost; raises SandboxError after `close`, and when it died meanwhile."""
         if self._closed:
             raise SandboxError("the session is closed")
-        if self._container is not None and self._container.dead:
-            raise SandboxError(f"the session was lost with its container, which died: {self._container.dead}")
-        return self._container
+        if self.container is not None and self.container.dead:
+            raise SandboxError(f"the session was lost with its container, which died: {self.container.dead}")
+        return self.container
 
     async def _ensure(self) -> tuple[Container, bool]:
         """A container, and whether it had to be a new one, with empty state."""
         container, restarted = self._live(), self._lost
         if restarted:
             await self.begin()
-            container, self._lost = self._container, False
+            container, self._lost = self.container, False
         assert container is not None
         return container, restarted
 

@@ -7,8 +7,8 @@ A request has an id and what to `do`, and many may be under way:
     {"id": 2, "do": "run", "session": 1, "code": "1 + 1", ...}  {"id": 2, "ok": {"stdout": "2\\n", ...}}
     {"id": 3, "do": "read", "session": 1, "path": "nothing"}  {"id": 3, "error": "os", "errno": 2, "message": ...}
 
-The host picks the numbers of sessions. The first frame has id 0 and tells the protocol's version. The end of stdin ends it all.
-The process runs no program's code itself; it uses the standard library and the `local` sandbox only.
+The host picks the numbers of sessions. The first frame has id 0 and tells the protocol's version. The end of
+stdin ends it all. No program's code runs in this process, which needs the standard library and `local` only.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Gateway:
     async def do_run(
         self, session: int, code: str, timeout: float, language: Language, output_limit: int
     ) -> dict[str, Any]:
-        """Run a program. One that the kernel killed for want of memory is told apart by the container's counter."""
+        """Run a program. Whether the kernel killed it for want of memory is told by the container's counter."""
         before = oom_kills()
         running = self.sessions[session].run(code, timeout, language=language, output_limit=output_limit)
         result = await running

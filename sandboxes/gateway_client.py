@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,11 +47,6 @@ class GatewayClient:
         self._stderr = bytearray()
         self.ended = ""
         self._reading = asyncio.ensure_future(self._read())
-
-    @classmethod
-    async def connect(cls, attached: socket.socket) -> GatewayClient:
-        """On the connection that the daemon attached to the container."""
-        return cls(*await asyncio.open_connection(sock=attached))
 
     async def greeting(self) -> dict[str, Any]:
         """What the gateway says when it is ready; raises Gone."""
