@@ -13,6 +13,7 @@ COSTS = {
     "peft": "no LoRA",
     "math-verify": "mathematical answers cannot be checked",
     "tensorboard": "no TensorBoard events",
+    "docker": "no sandbox=docker",
     "datasets": "no tasks from the Hugging Face hub; local files and generators work",
 }
 """Distribution -> what is missing without it. Which of them are required says the installed package itself."""

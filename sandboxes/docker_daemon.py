@@ -19,7 +19,7 @@ ATTACH = (
     "POST /containers/{}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n"
     "Host: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
 )
-BUILD = "docker build -f sandboxes/Dockerfile -t {image} ."
+BUILD = "docker build -f sandboxes/Dockerfile --target agent -t {image} ."
 
 
 class Daemon:

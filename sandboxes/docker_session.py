@@ -76,20 +76,24 @@ class DockerSession:
 
     async def begin(self) -> None:
         """Take a container, and start a fresh session in it; raises SandboxError."""
-        reason = ""
-        for _ in range(self._host.config.pool + 1):  # all that waited may have died meanwhile
-            container = await self._host.pool.take()
-            if self._closed:
-                await container.close()
-                raise SandboxError("the session is closed")
-            self._join(container)
+        for left in reversed(range(self._host.config.pool + 1)):  # all that waited may have died meanwhile
             try:
-                await container.ask("open", GRACE_SECONDS, session=self._number)
+                await self._enter(await self._host.pool.take())
                 return
-            except Gone as error:
-                reason = str(error)
-                await self._leave()
-        raise SandboxError(f"a session did not start: {reason}")
+            except SandboxError:
+                if self._closed or not left:
+                    raise
+
+    async def _enter(self, container: Container) -> None:
+        if self._closed:
+            await container.close()
+            raise SandboxError("the session is closed")
+        self._join(container)
+        try:
+            await container.ask("open", GRACE_SECONDS, session=self._number)
+        except (Gone, SandboxError) as error:
+            await self._leave()
+            raise SandboxError(f"a session did not start: {error}") from error
 
     async def run(
         self,

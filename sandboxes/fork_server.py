@@ -36,7 +36,7 @@ HOW = {EXITED: "exited", SETUP: "setup"}
 SYS_CLONE3 = 435  # the same on every architecture
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x20000, 0x8000000, 0x10000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 2, 4, 8, 4096
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 1, 2, 4, 8, 4096
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -100,9 +100,21 @@ def furnish(config: dict[str, Any]) -> None:
     mount("tmpfs", workspace, "tmpfs", MS_NOSUID | MS_NODEV, options)
     for alias in config["aliases"]:
         mount(workspace, alias, "", MS_BIND)
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    Path("/proc/sys/user/max_user_namespaces").write_text("0")  # no way back to capabilities
+    if mount_proc():
+        Path("/proc/sys/user/max_user_namespaces").write_text("0")  # no way back to capabilities
     drop_capabilities()
+
+
+def mount_proc() -> bool:
+    """Mount an own /proc, which is allowed where a whole one is in sight. Container daemons mask parts of theirs,
+    unless told otherwise; then /proc is empty, and the answer is False."""
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    try:
+        mount("proc", "/proc", "proc", flags)
+    except PermissionError:
+        mount("tmpfs", "/proc", "tmpfs", flags | MS_RDONLY, "size=4k,mode=0555")
+        return False
+    return True
 
 
 def limit(config: dict[str, Any]) -> None:
@@ -115,7 +127,6 @@ def limit(config: dict[str, Any]) -> None:
     }
     if config["namespaces"]:  # counted within the session's own user namespace
         limits[resource.RLIMIT_NPROC] = config["processes"] + 1
-    Path("/proc/self/oom_score_adj").write_text("1000")  # short of memory, the program goes and not its keepers
     for what, value in limits.items():
         hard = resource.getrlimit(what)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -129,6 +140,7 @@ def supervise(config: dict[str, Any], session: int, descriptors: list[int]) -> N
     os.closerange(CHANNEL + 1 if descriptors else CHANNEL, 1 << 20)
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    Path("/proc/self/oom_score_adj").write_text("1000")  # short of memory, the session goes before its keepers
     workspace = config["directory"]
     if config["namespaces"]:
         furnish(config)

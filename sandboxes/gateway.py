@@ -70,6 +70,7 @@ class Gateway:
                     self.tasks[request["request"]].cancel()
             else:
                 self.tasks[request["id"]] = asyncio.ensure_future(self.answer(**request))
+                await asyncio.sleep(0)  # it begins, so that it replies even when it is cancelled at once
 
     async def answer(self, id: int, do: str, **fields: Any) -> None:
         """Do what a request asks for, and reply."""

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,34 +19,6 @@ from agentgym.errors import SandboxError
 from agentgym.sandboxes import container, docker_session
 from agentgym.sandboxes.container import LABEL, owner
 from agentgym.sandboxes.docker import Docker
-
-ROOT = Path(__file__).parents[2]
-TAG = "agentgym-sandbox-test"
-
-
-@pytest.fixture(scope="session")
-def client() -> Any:
-    """The daemon's, by the SDK."""
-    docker = pytest.importorskip("docker", reason="needs the docker SDK (the extra `docker`)")
-    try:
-        client = docker.from_env(timeout=60)
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"needs a docker daemon: {error}")
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def image(client: Any) -> str:
-    """The image of this checkout."""
-    base = os.environ.get("AGENTGYM_DOCKER_BASE")
-    if not base:
-        pytest.skip("needs a base image: set AGENTGYM_DOCKER_BASE to a Debian that has python3, nodejs and numpy")
-    client.images.build(
-        path=str(ROOT), dockerfile="sandboxes/Dockerfile", buildargs={"BASE": base}, tag=TAG, rm=True
-    )
-    return TAG
 
 
 @pytest.fixture
@@ -252,15 +223,31 @@ async def test_closing_ends_a_run_in_flight(open_host):
     assert (await twin.run("1")).stdout == "1\n"
 
 
-async def test_a_cancelled_run_ends_the_program(open_host):
+async def test_a_cancelled_run_ends_the_program(open_host, client):
     session = await (await open_host()).session()
-    running = asyncio.ensure_future(session.run("kept = 1\nwhile True: pass", 60.0))
-    await begun(session)
+    code = "import subprocess\nkept = subprocess.Popen(['sleep', '1234'])\nwhile True: pass"
+    running = asyncio.ensure_future(session.run(code, 60.0))
+    while "1234" not in str(await asyncio.to_thread(client.api.top, session.container.id)):
+        assert not running.done()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     result = await session.run("'kept' in globals()")
     assert (result.stdout, result.restarted) == ("False\n", True)
+
+
+async def test_where_the_daemon_masks_proc_it_is_empty_and_all_else_works(open_host, monkeypatch):
+    def masked(*words: Any) -> dict[str, Any]:
+        fields = settings(*words)
+        del fields["host_config"]["MaskedPaths"], fields["host_config"]["ReadonlyPaths"]
+        return fields
+
+    settings = container.settings
+    monkeypatch.setattr(container, "settings", masked)
+    session = await (await open_host()).session()
+    assert (await session.run("import os\nx = 1\nos.listdir('/proc')")).stdout == "[]\n"
+    assert (await (await session.fork()).run("import subprocess\nsubprocess.check_output('ls')")).stdout == "b''\n"
+    assert (await session.run("console.log(2)", language="node")).stdout == "2\n"
 
 
 HOST = """
@@ -321,7 +308,7 @@ async def test_what_a_crashed_host_left_is_removed_and_a_living_ones_stays(open_
 
 
 async def test_what_is_missing_is_named(client, image, monkeypatch):
-    with pytest.raises(SandboxError, match="docker build -f sandboxes/Dockerfile -t no-such-image"):
+    with pytest.raises(SandboxError, match="docker build -f sandboxes/Dockerfile --target agent -t no-such-image"):
         await Docker(image="no-such-image").open()
     with pytest.raises(SandboxError, match="no runtime 'runcc': did you mean 'runc'"):
         await Docker(image=image, runtime="runcc").open()
@@ -334,3 +321,14 @@ async def test_a_bad_preload_is_reported_in_the_gateways_own_words(image, client
     with pytest.raises(SandboxError, match="No module named 'no_such_module'"):
         await Docker(image=image, preload=("no_such_module",)).open()
     assert containers_of(client, os.getpid()) == []
+
+
+async def test_a_run_cancelled_before_it_began_leaves_the_session_usable(open_host):
+    session = await (await open_host()).session()
+    for _ in range(20):
+        running = asyncio.ensure_future(session.run("1", 60.0))
+        await begun(session)
+        running.cancel()
+        await asyncio.wait({running})
+    assert (await session.run("1 + 1")).stdout == "2\n"
+    assert not session.container._client._questions
