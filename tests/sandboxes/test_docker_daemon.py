@@ -28,10 +28,10 @@ class OwnDaemon:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers. In a network of its own it cannot take the bridge of another."""
         import docker
 
-        words = ["dockerd", "--host", self.address, "--pidfile", f"{self.folder}/pid"]
+        words = ["unshare", "--net", "dockerd", "--host", self.address, "--pidfile", f"{self.folder}/pid"]
         words += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
         words += ["--bridge", "none", "--iptables=false", "--ip-forward=false"]
         with open(self.folder / "log", "ab") as log:
