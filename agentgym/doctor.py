@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import re
 from dataclasses import dataclass
 from importlib import metadata
+
+from agentgym.errors import SandboxError
 
 COSTS = {
     "torch": "nothing can be trained or sampled",
@@ -42,7 +45,7 @@ def diagnose() -> list[Check]:
     for name in names:
         check = package(name, wanted)
         checks.append(torch_device(check) if name == "torch" and check.found else check)
-    return [*checks, bubblewrap()]
+    return [*checks, *local_sandbox()]
 
 
 def requirements() -> dict[str, str]:
@@ -95,14 +98,18 @@ def torch_device(check: Check) -> Check:
     return Check("torch", ", ".join(parts), True, check.note)
 
 
-def bubblewrap() -> Check:
-    """What the local sandbox can keep apart here, found by trying."""
+def local_sandbox() -> list[Check]:
+    """A row per protection of the local sandbox, found by trying; one with the reason where it has no walls."""
     from agentgym.sandboxes.local import Local
 
-    state = Local().describe()
-    if state.startswith("no isolation"):
-        return Check("bubblewrap", "", False, f"sandbox=local: {state}")
-    return Check("bubblewrap", state, False)
+    try:
+        rows = asyncio.run(Local().protections())
+    except SandboxError as error:
+        return [Check("sandbox local", "", False, str(error))]
+    return [
+        Check(f"local: {row.name}", row.detail if row.holds else "", False, "" if row.holds else row.detail)
+        for row in rows
+    ]
 
 
 def main() -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Language = Literal["python", "bash", "node"]
-"""`python` runs in the session's live interpreter; the others as a process of their own in its working directory,
-where the sandbox has them."""
+"""`python` runs in the session's live interpreter; the others as a process of their own in its working
+directory, where the sandbox has them."""
 
 Status = Literal["ok", "error", "exited", "timeout", "oom", "killed", "output_limit"]
 """How a run ended, as seen from outside: finished, raised, left the interpreter, hit the deadline, ran out of

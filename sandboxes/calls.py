@@ -11,17 +11,32 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Status
-from agentgym.sandboxes.link import ForkServerLink, How
+from agentgym.sandboxes.cgroups import Cgroup
+from agentgym.sandboxes.control import Control, How
+from agentgym.sandboxes.ends import Bounded, Ends
+from agentgym.sandboxes.link import ForkServerLink
 
-CHUNK = 65536
 STATUSES = ("ok", "error", "oom")
 KILL_SECONDS = 30.0
+BRANCH_SECONDS = 30.0
+REAP_SECONDS = 1.0
+ENTRANCES = 4  # descriptors with which a keeper lets a worker in
+
+
+class Refused(SandboxError):
+    """There is no exact fork; the session itself goes on."""
+
+
+class OutputLimits(NamedTuple):
+    """In bytes: of each stream of a program, and of a reply on the result channel."""
+
+    stream: int
+    reply: int
 
 
 class Reply(NamedTuple):
@@ -33,69 +48,35 @@ class Reply(NamedTuple):
     message: dict[str, Any]
 
 
-class Bounded:
-    """A non-blocking descriptor read into memory up to a limit in bytes."""
-
-    def __init__(self, descriptor: int, limit: int) -> None:
-        self.descriptor = descriptor
-        self.limit = limit
-        self.data = bytearray()
-        self.ended = False
-
-    def read(self) -> bool:
-        """Take one chunk; False when there was nothing to take."""
-        try:
-            chunk = os.read(self.descriptor, CHUNK)
-        except BlockingIOError:
-            return False
-        except ConnectionResetError:
-            chunk = b""
-        self.data += chunk
-        self.ended = not chunk
-        return bool(chunk)
-
-    def drain(self) -> None:
-        """Take what is there now, at most to the limit."""
-        while not self.full and self.read():
-            pass
-
-    @property
-    def full(self) -> bool:
-        """More than the limit has come."""
-        return len(self.data) > self.limit
-
-    def take(self) -> bytes:
-        """What has come, capped, leaving nothing."""
-        data, self.data = bytes(self.data[: self.limit]), bytearray()
-        return data
-
-
-def pipe(opened: ExitStack) -> tuple[int, int]:
-    """A pipe whose reading end does not block."""
-    ends = os.pipe()
-    for end in ends:
-        opened.callback(os.close, end)
-    os.set_blocking(ends[0], False)
-    return ends
-
-
 class WorkerLink:
     """One worker. After any status but ok and error it is closed."""
 
-    def __init__(self, server: ForkServerLink, reply_limit: int) -> None:
+    def __init__(
+        self, server: ForkServerLink, ends: Ends, limits: OutputLimits, group: Cgroup | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = server
-        with ExitStack() as opened:  # closes what it has if the next is refused
-            self._socket, theirs = map(opened.enter_context, socket.socketpair())
-            (out, out_theirs), (err, err_theirs) = pipe(opened), pipe(opened)
-            opened.pop_all()
-        self._socket.setblocking(False)
-        self._channel = Bounded(self._socket.fileno(), reply_limit)
-        self._stdout, self._stderr = Bounded(out, CHUNK), Bounded(err, CHUNK)
+        self._ends = ends
+        self._limits = limits
+        self._group = group
+        self._channel = Bounded(ends.channel.fileno(), limits.reply)
+        self._stdout, self._stderr = Bounded(ends.out, limits.stream), Bounded(ends.err, limits.stream)
         self._outcome: asyncio.Future[Status | None] | None = None
-        self._closed = False
-        self._id, self.exit = server.spawn([theirs.detach(), out_theirs, err_theirs])
+        self.control = Control(ends.control)
+        self.exit = self.control.exit
         self.exit.add_done_callback(lambda _: self._decide(None))
+
+    @classmethod
+    async def start(cls, server: ForkServerLink, limits: OutputLimits, group: Cgroup | None) -> WorkerLink:
+        """A worker in a session of its own, ready; raises SandboxError."""
+        worker = cls(server, Ends(), limits, group)
+        server.spawn([*worker._ends.give(), *(group.open() if group else ())])
+        try:
+            await worker.ready()
+        except BaseException:
+            await worker.close()
+            raise
+        return worker
 
     async def ready(self) -> None:
         """Wait for the worker's greeting; raises SandboxError if it never comes."""
@@ -104,15 +85,15 @@ class WorkerLink:
             reason = reply.stderr.decode(errors="replace").strip() or reply.status
             raise SandboxError(f"a sandbox session did not start: {reason}")
 
-    async def call(self, request: dict[str, Any], timeout: float, output_limit: int) -> Reply:
+    async def call(self, request: dict[str, Any], timeout: float, output_limit: int | None = None) -> Reply:
         """Send a request and wait for its end, at most `timeout` seconds by this process's monotonic clock.
 
-        output_limit: bytes per stream.
         Raises SandboxError when the fork server died. A cancelled call ends the session.
         """
         nonce = secrets.token_hex(8)
-        self._stdout.limit = self._stderr.limit = output_limit
         data = json.dumps({"nonce": nonce, **request}).encode()
+        limit = self._limits.stream if output_limit is None else output_limit
+        self._stdout.limit = self._stderr.limit = limit
         return await self._exchange(len(data).to_bytes(4, "big") + data, nonce, timeout)
 
     async def _exchange(self, frame: bytes, nonce: str, timeout: float) -> Reply:
@@ -149,19 +130,23 @@ class WorkerLink:
         if self.exit.done():
             self._decide(None)
         try:
-            await self._loop.sock_sendall(self._socket, frame)
+            await self._loop.sock_sendall(self._ends.channel, frame)
         except (BrokenPipeError, ConnectionResetError):
             await self.exit
         return await self._outcome
 
     async def _how_it_ended(self) -> Status:
         """The status of a worker that sent no valid reply."""
+        if self._channel.ended:
+            await asyncio.wait({self.exit}, timeout=REAP_SECONDS)
         if not self.exit.done():
             self._stderr.data += b"killed: the program wrote to the sandbox's result channel\n"
             return "killed"
         how: How = self.exit.result()
         if how == "lost":
             raise SandboxError(f"the sandbox's fork server died: {await self._server.last_words()}")
+        if how != "exited" and self._group is not None and self._group.ran_out_of_memory():
+            return "oom"
         return "exited" if how == "exited" else "killed"
 
     def _parse(self, nonce: str) -> dict[str, Any] | None:
@@ -186,7 +171,8 @@ class WorkerLink:
         channel = self._channel
         channel.read()
         if channel.ended:
-            self._loop.remove_reader(channel.descriptor)  # its exit is on the way
+            self._loop.remove_reader(channel.descriptor)
+            self._decide(None)
         elif len(channel.data) >= 4:
             size = int.from_bytes(channel.data[:4], "big")
             if size > channel.limit or len(channel.data) - 4 >= size:
@@ -209,23 +195,71 @@ class WorkerLink:
         for stream in (self._channel, self._stdout, self._stderr):
             self._loop.remove_reader(stream.descriptor)
 
+    async def branch(self, groups: Sequence[Cgroup | None]) -> list[WorkerLink]:
+        """Split into this worker, in its own group, and one in the same state for each of `groups`.
+
+        Raises Refused, and the worker goes on, when they would not be exact; raises SandboxError, and the worker
+        is lost, when the machinery fails. The groups are its own to remove in any case.
+        """
+        links = [WorkerLink(self._server, Ends(), self._limits, group) for group in (self._group, *groups)]
+        try:
+            async with asyncio.timeout(BRANCH_SECONDS):
+                await self._branch(links)
+        except BaseException as error:
+            refused = isinstance(error, Refused)
+            if refused:
+                links[0]._group = None  # it stays ours
+            else:
+                self._group = None
+                await self.close()
+            await asyncio.gather(*(link.close() for link in links))
+            if refused:
+                raise
+            if isinstance(error, TimeoutError):
+                raise SandboxError(f"a fork was not done after {BRANCH_SECONDS:g} s") from error
+            raise
+        self._group = None
+        self.control.leave()
+        self._ends.close()
+        return links
+
+    async def _branch(self, links: list[WorkerLink]) -> None:
+        given = [link._ends.give() for link in links]
+        cgroups = [link._group.open() if link._group else [] for link in links]
+        passed: list[int] = []
+        try:
+            to_keeper = [
+                fd for (control, *_), group in zip(given, cgroups, strict=True) for fd in (control, *group)
+            ]
+            answer, passed = await self.control.ask({"branch": len(links)}, to_keeper)
+            if "refused" in answer:
+                raise Refused(f"the session cannot be forked exactly: it has {answer['refused']}")
+            to_worker = [
+                fd for i, (_, *rest) in enumerate(given) for fd in (*passed[i * ENTRANCES :][:ENTRANCES], *rest)
+            ]
+            socket.send_fds(self._ends.channel, [(2).to_bytes(4, "big") + b"{}"], to_worker)
+        finally:
+            for descriptor in (*passed, *(fd for part in (*given, *cgroups) for fd in part)):
+                os.close(descriptor)
+        await asyncio.gather(*(link.ready() for link in links))
+        answer, _ = await self.control.ask({"settle": [link._ends.inodes for link in links]})
+        if "refused" in answer:
+            raise SandboxError(f"a fork was not exact: {answer['refused']}")
+
     @property
     def ended(self) -> bool:
         """True when it can take no more calls."""
-        return self._closed or self.exit.done()
+        return self._ends.closed or self.exit.done()
 
     def kill(self) -> None:
         """Order the session's end; a call in flight returns."""
-        self._server.kill(self._id)
+        self.control.hang_up()
 
     def abandon(self) -> None:
         """Order the session's end and free the descriptors, without waiting. Not during a call."""
-        if not self._closed:
-            self._closed = True
+        if not self._ends.closed:
             self.kill()
-            self._socket.close()
-            os.close(self._stdout.descriptor)
-            os.close(self._stderr.descriptor)
+            self._ends.close()
 
     async def close(self) -> None:
         """Kill everything the session started and wait until it is gone. May be called twice."""
@@ -235,3 +269,6 @@ class WorkerLink:
                 await asyncio.shield(self.exit)
         except TimeoutError as error:
             raise SandboxError(f"a sandbox session is not dead after {KILL_SECONDS:g} s") from error
+        if self._group is not None:
+            group, self._group = self._group, None
+            group.remove()

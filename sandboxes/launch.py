@@ -1,26 +1,27 @@
-"""The command line of a fork server: bare, inside bubblewrap, or inside a container that is there already."""
+"""The command line of a fork server, alone or inside bubblewrap."""
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import Language
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import Local
 
 Mode = Literal["bubblewrap", "container", "none"]
+"""What is around the fork server. In a container the container itself is, and only sessions get namespaces."""
 
 HERE = Path(__file__).parent
 WORKSPACE = "/workspace"
 NOBODY = 65534
+MAX_FILES = 16384  # in a workspace
+START = "import sys; sys.path.append({folder!r}); from inside.fork_server import main; sys.path.pop(); main()"
 
 
 def environment() -> dict[str, str]:
@@ -35,34 +36,26 @@ def environment() -> dict[str, str]:
     }
 
 
-@functools.cache
-def languages() -> list[str]:
-    """The languages that a session's PATH has an interpreter for."""
-    path = environment()["PATH"]
-    return ["python", *(name for name in get_args(Language) if name != "python" and shutil.which(name, path=path))]
-
-
 def command(config: Local, mode: Mode, directory: str) -> list[str]:
-    """The fork server's argv. `directory` holds the workspaces of a bare one.
+    """The fork server's argv. `directory` holds the workspaces of one without namespaces.
 
     Raises SandboxError when bubblewrap is asked for and absent.
     """
-    inside, bare = mode == "bubblewrap", mode == "none"
     prefixes = python_prefixes()
-    folder = "/run" if inside else str(HERE)
+    folder = "/run" if mode == "bubblewrap" else str(HERE)
     settings = {
-        "namespaces": not bare,
-        "drop_to": NOBODY if inside and os.getuid() == 0 else None,
-        "directory": directory if bare else WORKSPACE,
+        "namespaces": mode != "none",
+        "drop_to": NOBODY if mode == "bubblewrap" and os.getuid() == 0 else None,
+        "directory": directory if mode == "none" else WORKSPACE,
         "aliases": ["/dev/shm", *([] if any(p.startswith("/tmp/") for p in prefixes) else ["/tmp"])],
-        "worker": f"{folder}/worker.py",
-        "preload": config.preload,
+        "preload": list(config.preload),
         "memory": config.memory_mb << 20,
         "disk": config.disk_mb << 20,
+        "inodes": MAX_FILES,
         "processes": config.processes,
     }
-    python = [sys.executable, "-P", "-s", "-X", "no_debug_ranges", f"{folder}/fork_server.py"]
-    return [*(bubblewrap(prefixes) if inside else []), *python, json.dumps(settings)]
+    python = [sys.executable, "-P", "-s", "-X", "no_debug_ranges", "-c", START.format(folder=folder)]
+    return [*(bubblewrap(prefixes) if mode == "bubblewrap" else []), *python, json.dumps(settings)]
 
 
 def bubblewrap(prefixes: list[str]) -> list[str]:
@@ -94,8 +87,7 @@ def bubblewrap(prefixes: list[str]) -> list[str]:
         for parent in reversed(Path(prefix).parents[:-1]):  # else bwrap makes those of a private home private
             words += ["--dir", str(parent)]
         words += ["--ro-bind", prefix, prefix]
-    for file in ("fork_server.py", "worker.py"):
-        words += ["--ro-bind", str(HERE / file), f"/run/{file}"]
+    words += ["--ro-bind", str(HERE / "inside"), "/run/inside"]
     return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE, "--"]
 
 

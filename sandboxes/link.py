@@ -1,9 +1,8 @@
-"""The host's end of a fork server: start it, ask it for workers, notice its death."""
+"""The host's end of a fork server: start it, ask it for sessions, notice its death."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -12,16 +11,13 @@ import tempfile
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from agentgym.errors import SandboxError
 from agentgym.sandboxes.launch import Mode, command, environment
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import Local
-
-How = Literal["exited", "killed", "setup", "lost"]
-"""How a worker ended: by itself, by a signal, before it began, or unknown because the fork server is gone."""
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -34,7 +30,7 @@ def remove_folder(path: str) -> None:
 
 
 class ForkServerLink:
-    """A running fork server. `exits` resolves a worker's future when nothing of its session is left."""
+    """A running fork server."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, control: socket.socket, mode: Mode, directory: str
@@ -46,9 +42,7 @@ class ForkServerLink:
         self._loop = asyncio.get_running_loop()
         self._control = control
         self._ready: asyncio.Future[bool] = self._loop.create_future()
-        self._exits: dict[int, asyncio.Future[How]] = {}
-        self._outbox: deque[tuple[bytes, list[int]]] = deque()
-        self._next = 1
+        self._outbox: deque[list[int]] = deque()
         control.setblocking(False)
         self._loop.add_reader(control, self._receive)
         # A fork server below a killed bwrap learns of it from us only; asyncio would tell once its stderr closes.
@@ -90,17 +84,13 @@ class ForkServerLink:
             raise SandboxError(f"the fork server did not start ({mode}): {reason}")
         return link
 
-    def spawn(self, descriptors: list[int]) -> tuple[int, asyncio.Future[How]]:
-        """Ask for a worker on (result channel, stdout, stderr), which are closed here once sent."""
-        session, self._next = self._next, self._next + 1
-        exit_ = self._exits[session] = self._loop.create_future()
-        self._post({"spawn": session}, descriptors)
-        return session, exit_
-
-    def kill(self, session: int) -> None:
-        """Ask for a session's end; its exit future tells when."""
-        if session in self._exits:
-            self._post({"kill": session}, [])
+    def spawn(self, descriptors: list[int]) -> None:
+        """Ask for a session on descriptors (control, channel, stdout, stderr, those of cgroups), which are closed
+        here once sent."""
+        self._outbox.append(descriptors)
+        if self.dead:
+            self._drop_outbox()
+        self._send()
 
     async def last_words(self) -> str:
         """What a fork server that has died wrote to stderr, its last 2,000 characters."""
@@ -127,16 +117,12 @@ class ForkServerLink:
             for server in map(int, below_bwrap) if self.mode == "bubblewrap" else [pid]:
                 os.kill(server, signal.SIGKILL)
 
-    def _post(self, message: dict[str, int], descriptors: list[int]) -> None:
-        self._outbox.append((json.dumps(message).encode(), descriptors))
-        self._send()
-
     def _send(self) -> None:
         """Send what the socket takes; the rest follows when it takes more."""
         while self._outbox and not self.dead:
-            data, descriptors = self._outbox[0]
+            descriptors = self._outbox[0]
             try:
-                socket.send_fds(self._control, [data], descriptors)
+                socket.send_fds(self._control, [b"{}"], descriptors)
             except BlockingIOError:
                 self._loop.add_writer(self._control, self._send)
                 return
@@ -158,14 +144,10 @@ class ForkServerLink:
         if not data:
             self._lose()
             return
-        message = json.loads(data)
-        if "ready" in message:
-            self._ready.set_result(True)
-        else:
-            self._exits.pop(message["exit"]).set_result(message["how"])
+        self._ready.set_result(True)
 
     def _lose(self) -> None:
-        """The connection is over: every worker with it."""
+        """The connection is over."""
         if self.dead:
             return
         self.dead = True
@@ -175,13 +157,12 @@ class ForkServerLink:
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
-        for _, descriptors in self._outbox:
+        self._drop_outbox()
+        if not self._ready.done():
+            self._ready.set_result(False)
+
+    def _drop_outbox(self) -> None:
+        for descriptors in self._outbox:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._outbox.clear()
-        if not self._ready.done():
-            self._ready.set_result(False)
-        for exit_ in self._exits.values():
-            if not exit_.done():
-                exit_.set_result("lost")
-        self._exits.clear()

@@ -1,98 +1,87 @@
-"""Sandbox `local`: Python sessions on this machine, forked from one clean server, in namespaces where possible."""
+"""Sandbox `local`: Python sessions on this machine, forked from one clean server, in namespaces of their own."""
 
 from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from agentgym.errors import SandboxError
+from agentgym.sandbox import Protection
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.calls import WorkerLink
-    from agentgym.sandboxes.launch import Mode
+    from agentgym.sandboxes.cgroups import Cgroup, Cgroups
     from agentgym.sandboxes.link import ForkServerLink
     from agentgym.sandboxes.session import LocalSession
 
+OVERHEAD = 64  # processes of ours in a session's group, most of them while it branches
 STARTING_AT_ONCE = 16
 MAX_DESCRIPTORS = 1 << 16
+POSITIVE = ("timeout", "memory_mb", "disk_mb", "processes", "cpus", "output_limit", "file_limit")
+
+
+def scientific() -> tuple[str, ...]:
+    """Those of the modules that programs use most which are installed."""
+    return tuple(name for name in ("numpy", "sympy", "pandas") if find_spec(name))
 
 
 @dataclass(frozen=True)
 class Local:
     """Runs policy code in worker processes.
 
-    timeout: seconds of wall time per run. memory_mb: per process. disk_mb: the workspace, and the largest file.
-    processes: per session (with bubblewrap only). output_limit: bytes per stream and run. file_limit: bytes of
-    a file read or written from outside. preload: modules imported once, before workers fork.
-    isolation: auto uses bubblewrap where it works; container: for inside of a container with a folder /workspace,
-    which is the wall around sessions that get only namespaces of their own.
+    timeout: seconds of wall time per run. memory_mb: of a process, beside what is preloaded, and with control
+    groups of the whole session, its files included. disk_mb: the workspace, and the largest file. processes: per
+    session. cpus: processors' worth of time per session (with control groups only). output_limit: bytes per
+    stream and run. file_limit: bytes of a file read or written from outside. preload: modules imported once,
+    before workers fork. walls: bubblewrap builds them; in a container of one's own that one may be enough.
+    allow_weak: go on without walls where they cannot be built; code can then read your files and use the network.
     """
 
     timeout: float = 5.0
     memory_mb: int = 512
     disk_mb: int = 64
     processes: int = 32
+    cpus: float = 1.0
     output_limit: int = 65536
     file_limit: int = 4 << 20
-    isolation: Literal["auto", "bubblewrap", "container", "none"] = "auto"
-    preload: tuple[str, ...] = ()
+    preload: tuple[str, ...] = field(default_factory=scientific)
+    walls: Literal["bubblewrap", "container"] = "bubblewrap"
+    allow_weak: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "memory_mb", "disk_mb", "processes", "output_limit", "file_limit"):
+        for name in POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
 
     async def open(self) -> LocalHost:
-        """Start the fork server; raises SandboxError where the isolation asked for does not work."""
+        """Start the fork server; raises SandboxError where there can be no walls and none is not allowed."""
         host = LocalHost(self)
-        await host.start()
+        try:
+            await host.start()
+        except BaseException:
+            await host.close()
+            raise
         return host
 
-    def describe(self) -> str:
-        """What isolation this machine gives, found by trying."""
-        reason = "" if self.isolation == "none" else self._try_bubblewrap()
-        if self.isolation != "none" and not reason:
-            return f"{_version()}: own namespaces and file system, no network; limits per process, no cgroups"
-        if self.isolation == "bubblewrap":
-            return f"unusable: {reason}"
-        why = f" ({reason})" if reason else ""
-        return f"no isolation{why}: rlimits only, code can reach the network and read your files"
+    async def protections(self) -> list[Protection]:
+        """What stands between a program and this machine, found by trying."""
+        from agentgym.sandboxes.protections import local_protections
 
-    def _try_bubblewrap(self) -> str:
-        """Why bubblewrap does not work here; empty if it does."""
-        import socket
-        import subprocess
-
-        from agentgym.sandboxes.launch import command, environment
-
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.close()  # a fork server without a host leaves after its self-test
-        try:
-            words = command(self, "bubblewrap", "")
-            done = subprocess.run(words, stdin=theirs.fileno(), env=environment(), capture_output=True, timeout=60)
-        except SandboxError as error:
-            return str(error)
-        finally:
-            theirs.close()
-        return done.stderr.decode(errors="replace").strip() if done.returncode else ""
-
-
-def _version() -> str:
-    import subprocess
-
-    return subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        return await local_protections(self)
 
 
 class LocalHost:
-    """The sessions' host: keeps one fork server running. `isolation` tells which form it found to work."""
+    """The sessions' host: keeps one fork server running. mode: the walls that it found to work, or none."""
 
     def __init__(self, config: Local) -> None:
         import asyncio
 
         self.config = config
-        self.isolation: Mode = "bubblewrap" if config.isolation == "auto" else config.isolation
+        self.mode: Literal["bubblewrap", "container", "none"] = config.walls
+        self.cgroups: Cgroups | None = None
         self._server: ForkServerLink | None = None
         self.sessions: set[LocalSession] = set()
         self._closed = False
@@ -100,21 +89,26 @@ class LocalHost:
         self._slots = asyncio.Semaphore(STARTING_AT_ONCE)  # bounds descriptors in flight
 
     async def start(self) -> None:
-        """Find a form of isolation that works, and start its fork server."""
-        import shutil
+        """Build walls, start the fork server in them."""
+        from agentgym.sandboxes.cgroups import Cgroups, Limits
 
         if not sys.platform.startswith("linux"):
             raise SandboxError("the local sandbox needs Linux; use another sandbox, such as docker")
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # a session takes three; the usual 1,024 is soon used
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # a session takes four; the usual 1,024 is soon used
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MAX_DESCRIPTORS), hard))
-        if self.config.isolation == "auto" and shutil.which("bwrap") is None:
-            self.isolation = "none"
+        config = self.config
+        self.cgroups = Cgroups(
+            Limits((config.memory_mb + config.disk_mb) << 20, config.processes + OVERHEAD, config.cpus)
+        )
         try:
             await self._live_server()
-        except SandboxError:
-            if self.config.isolation != "auto" or self.isolation == "none":
-                raise
-            self.isolation = "none"
+        except SandboxError as error:
+            if not config.allow_weak:
+                raise SandboxError(
+                    f"{error}\nWithout walls, code can read your files and use the network. To run it all the "
+                    "same: allow_weak=true (`sandbox.allow_weak=true`); or use another sandbox, such as docker"
+                ) from error
+            self.mode = "none"
             await self._live_server()
 
     async def session(self) -> LocalSession:
@@ -127,16 +121,20 @@ class LocalHost:
 
     async def worker(self) -> WorkerLink:
         """A fresh worker, ready."""
-        from agentgym.sandboxes.calls import WorkerLink
+        from agentgym.sandboxes.calls import OutputLimits, WorkerLink
 
         async with self._slots:
             server = await self._live_server()
+            limits = OutputLimits(self.config.output_limit, 1024 + self.config.file_limit * 3 // 2)
             try:
-                worker = WorkerLink(server, 1024 + self.config.file_limit * 3 // 2)
+                return await WorkerLink.start(server, limits, self._group())
             except OSError as error:
                 raise SandboxError(f"no descriptors for a session: {error.strerror} (see ulimit -n)") from error
-            await worker.ready()
-        return worker
+
+    async def branches(self, worker: WorkerLink, count: int) -> list[WorkerLink]:
+        """`worker` as it goes on, and count - 1 live forks of it."""
+        async with self._slots:
+            return await worker.branch([self._group() for _ in range(count - 1)])
 
     async def close(self) -> None:
         """End every session and the fork server; may be called twice."""
@@ -147,6 +145,11 @@ class LocalHost:
         if self._server is not None:
             server, self._server = self._server, None
             await server.close()
+        if self.cgroups is not None:
+            self.cgroups.close()
+
+    def _group(self) -> Cgroup | None:
+        return self.cgroups.make() if self.cgroups is not None and self.cgroups.parents else None
 
     async def _live_server(self) -> ForkServerLink:
         """The fork server, a new one if it died; raises SandboxError."""
@@ -159,5 +162,5 @@ class LocalHost:
                 await self._server.close()
                 self._server = None
             if self._server is None:
-                self._server = await ForkServerLink.start(self.config, self.isolation)
+                self._server = await ForkServerLink.start(self.config, self.mode)
             return self._server

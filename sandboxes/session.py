@@ -1,4 +1,4 @@
-"""A session of the local sandbox: one worker at a time, and the log from which it can be rebuilt."""
+"""A session of the local sandbox: one worker at a time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import asyncio
 import base64
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Language, Status
-from agentgym.sandboxes.calls import Reply, WorkerLink
-from agentgym.sandboxes.launch import languages
+from agentgym.sandboxes.calls import Refused, Reply, WorkerLink
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import LocalHost
+
+MAX_BRANCHES = 36
+"""Made at once, since one message of the kernel's takes no more descriptors."""
 
 
 class Entry(NamedTuple):
@@ -26,14 +28,22 @@ class Entry(NamedTuple):
 
 
 class LocalSession:
-    """Implements `agentgym.sandbox.Sandbox`. `fork` replays the log into a new worker, which is exact for
-    programs that depend on nothing but the session (the `random` module is seeded alike)."""
+    """Implements `agentgym.sandbox.Sandbox`.
+
+    In namespaces a fork is a fork of the live processes. Each costs a level of namespaces, of which there are some
+    29, for both halves; so forks of one state are made together where they are asked for at once, and the more of
+    them were asked for one by one, the more are kept in reserve. Without namespaces a fork replays the log, which
+    is exact for programs that depend on nothing but the session (the `random` module is seeded alike).
+    """
 
     def __init__(self, host: LocalHost) -> None:
         self._host = host
         self._calls = 0
         self._worker: WorkerLink | None = None
         self._log: list[Entry] = []
+        self._reserve: list[WorkerLink] = []
+        self._forks_of_state = 0
+        self._asked: list[asyncio.Future[LocalSession]] = []
         self._lost = False
         self._closed = False
         self._lock = asyncio.Lock()
@@ -52,18 +62,18 @@ class LocalSession:
         language: Language = "python",
         output_limit: int | None = None,
     ) -> ExecResult:
-        """Run `code`; `timeout` in seconds of wall time. Raises SandboxError when the machinery failed, and for a
-        language that is not there."""
+        """Run `code`; `timeout` in seconds of wall time. Raises SandboxError when the machinery failed."""
+        if language not in get_args(Language):
+            raise SandboxError(f"unknown language {language!r}; there are {', '.join(get_args(Language))}")
         timeout = self._host.config.timeout if timeout is None else timeout
-        if language not in languages():
-            raise SandboxError(f"this sandbox has no {language}; it has {', '.join(languages())}")
-        request = {"code": code} if language == "python" else {"code": code, "language": language}
         async with self._lock:
             restarted = await self._ensure()
             self._calls += 1
             started = time.monotonic()
-            reply = await self._call(request, timeout, output_limit)
+            reply = await self._call({"code": code, "language": language}, timeout, output_limit)
             seconds = time.monotonic() - started
+        if reply.message.get("absent"):
+            raise SandboxError(f"this sandbox has no {language}")
         stdout, stderr = (data.decode(errors="replace") for data in (reply.stdout, reply.stderr))
         return ExecResult(stdout, stderr, reply.status, seconds, restarted)
 
@@ -83,22 +93,18 @@ class LocalSession:
         return data
 
     async def fork(self) -> LocalSession:
-        """A second session in the same state, by replay; raises SandboxError when the replay goes otherwise."""
-        twin = LocalSession(self._host)
-        async with self._lock:
-            await self._ensure_open()
-            log, twin._calls, twin._lost = list(self._log), self._calls, self._lost
+        """A second session in the same state; raises SandboxError when it would not be exact."""
+        asked: asyncio.Future[LocalSession] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
         try:
-            if not twin._lost:
-                await twin.start()
-            for entry in log:
-                reply = await twin._call(entry.request, entry.timeout)
-                if reply.status != entry.status:
-                    raise SandboxError(f"replay diverged: {reply.status!r} where it was {entry.status!r}")
-        except BaseException:
-            await twin.close()
-            raise
-        return twin
+            async with self._lock:
+                if not asked.done():
+                    together, self._asked = self._asked[: MAX_BRANCHES - 1], self._asked[MAX_BRANCHES - 1 :]
+                    await self._fork([each for each in together if not each.done()])
+                return await asked
+        finally:
+            if asked in self._asked:
+                self._asked.remove(asked)
 
     async def start(self) -> None:
         """Get a worker."""
@@ -110,10 +116,75 @@ class LocalSession:
         if self._worker is not None:
             self._worker.kill()  # a call in flight ends with it, and only then gives up the lock
         async with self._lock:
+            await self._drop_reserve()
             if self._worker is not None:
                 await self._worker.close()
                 self._worker = None
         self._host.sessions.discard(self)
+
+    async def _fork(self, asked: list[asyncio.Future[LocalSession]]) -> None:
+        """Answer requests for forks of the present state."""
+        await self._ensure_open()
+        try:
+            if self._lost:
+                workers: list[WorkerLink | None] = [None] * len(asked)
+            elif self._host.mode == "none":
+                workers = [await self._replay() for _ in asked]
+            else:
+                workers = [*await self._branch(len(asked))]
+        except SandboxError as error:
+            for each in asked:
+                if not each.done():
+                    each.set_exception(SandboxError(str(error)))
+            return
+        for each, worker in zip(asked, workers, strict=True):
+            if each.done():  # cancelled meanwhile
+                if worker is not None:
+                    await worker.close()
+            else:
+                each.set_result(self._twin(worker))
+
+    def _twin(self, worker: WorkerLink | None) -> LocalSession:
+        twin = LocalSession(self._host)
+        twin._worker, twin._log = worker, list(self._log)
+        twin._calls, twin._lost = self._calls, self._lost
+        return twin
+
+    async def _branch(self, count: int) -> list[WorkerLink]:
+        """Live forks of the worker."""
+        assert self._worker is not None
+        missing = count - len(self._reserve)
+        if missing > 0:
+            more = min(self._forks_of_state, MAX_BRANCHES - 1 - missing)
+            try:
+                self._worker, *made = await self._host.branches(self._worker, 1 + missing + more)
+            except Refused:
+                raise
+            except SandboxError:
+                self._forget()
+                raise
+            self._reserve += made
+        self._forks_of_state += count
+        taken, self._reserve = self._reserve[:count], self._reserve[count:]
+        return taken
+
+    async def _replay(self) -> WorkerLink:
+        """A new worker brought to the same state by the log; raises SandboxError when it goes otherwise."""
+        worker = await self._host.worker()
+        try:
+            for entry in self._log:
+                reply = await worker.call(entry.request, entry.timeout)
+                if reply.status != entry.status:
+                    raise SandboxError(f"replay diverged: {reply.status!r} where it was {entry.status!r}")
+        except BaseException:
+            await worker.close()
+            raise
+        return worker
+
+    async def _drop_reserve(self) -> None:
+        """Forks held back are of a state that is over."""
+        reserve, self._reserve, self._forks_of_state = self._reserve, [], 0
+        await asyncio.gather(*(worker.close() for worker in reserve))
 
     def _check_size(self, path: str, size: int) -> None:
         limit = self._host.config.file_limit
@@ -133,10 +204,13 @@ class LocalSession:
 
     async def _call(self, request: dict[str, Any], timeout: float, output_limit: int | None = None) -> Reply:
         assert self._worker is not None
-        reply = await self._worker.call(request, timeout, output_limit or self._host.config.output_limit)
+        reading = "limit" in request  # which changes nothing
+        if not reading:
+            await self._drop_reserve()
+        reply = await self._worker.call(request, timeout, output_limit)
         if reply.status not in ("ok", "error"):
             self._forget()
-        elif "limit" not in request:  # reading changes nothing
+        elif not reading and self._host.mode == "none":
             self._log.append(Entry(request, timeout, reply.status))
         return reply
 

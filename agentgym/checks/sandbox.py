@@ -139,12 +139,12 @@ async def nothing_left_behind(config: SandboxConfig) -> str:
     daemon = f"[sys.executable, '-c', 'import time; time.sleep(3600)', '{mark}']"
     async with no_leftovers(mark), open_host(config) as sessions:
         session = await sessions.open()
-        started = await session.run(
-            f"import subprocess, sys\nsubprocess.Popen({daemon}, start_new_session=True)\nprint(1)"
-        )
-        expect_output(started, "1", "a program can start a process")
-        sessions.adopt(await session.fork())
-    return "no process, temporary file, task or descriptor, though a program had started a daemon"
+        for each in (session, sessions.adopt(await session.fork())):
+            started = await each.run(
+                f"import subprocess, sys\nsubprocess.Popen({daemon}, start_new_session=True)\nprint(1)"
+            )
+            expect_output(started, "1", "a program can start a process")
+    return "no process, temporary file, task or descriptor, though programs had started daemons"
 
 
 CHECKS = (

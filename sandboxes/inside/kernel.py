@@ -10,7 +10,6 @@ import signal
 MACHINE = platform.machine()
 SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(MACHINE, 0)
 
-CLONE_PARENT = 0x8000
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x20000, 0x8000000, 0x10000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 SESSION_NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC
@@ -46,15 +45,16 @@ def unshare(flags: int) -> None:
     check(libc.unshare(flags), "unshare")
 
 
-def setns(descriptor: int, kind: int) -> None:
+def setns(descriptor: int, flags: int) -> None:
     """setns(2)."""
-    check(libc.setns(descriptor, kind), "setns")
+    check(libc.setns(descriptor, flags), "setns")
 
 
-def clone(flags: int) -> int:
-    """fork(2) with flags, and without the hooks that Python and libc would run: the child is exactly the parent.
+def clone(flags: int = 0) -> int:
+    """fork(2) with flags, and without the hooks that Python and libc would run (`random` reseeds itself in one):
+    the child is exactly the parent.
 
-    It even believes to have the parent's pid, which is right only in a new pid namespace, at the same number.
+    It even believes to have the parent's thread id, which is right only at the same number in a new namespace.
     """
     none = ctypes.c_long(0)
     return check(libc.syscall(SYS_CLONE, ctypes.c_long(flags | signal.SIGCHLD), none, none, none, none), "clone")

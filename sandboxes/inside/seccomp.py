@@ -1,7 +1,8 @@
-"""The system-call filter of a session (seccomp(2)): a deny-list, and a few calls that its keeper decides.
+"""The system-call filter of a session's programs (seccomp(2)).
 
-The list is what the programs of a session never need and the kernel's other walls do not cover: namespaces,
-mounts, kernel memory, other processes' memory, keyrings, io_uring, sockets, System V IPC and message queues.
+The list is what they never need and the kernel's other walls do not cover: namespaces, mounts, kernel memory,
+other processes' memory, keyrings, io_uring, sockets, System V IPC and message queues, files that no limit counts.
+setns(2) is left: a session that branches needs it, and without capabilities there is nowhere to go.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
-from fcntl import ioctl
-from typing import NamedTuple
 
-from agentgym.sandboxes.inside.kernel import MACHINE, SESSION_NAMESPACES, check, libc
+from .kernel import MACHINE, check, libc
 
 NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not there
     "acct": (163, 89),
@@ -26,7 +25,6 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "clone3": (435, 435),
     "delete_module": (176, 106),
     "fanotify_init": (300, 262),
-    "fcntl": (72, 25),
     "finit_module": (313, 273),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
@@ -36,7 +34,6 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "io_uring_setup": (425, 425),
-    "ioctl": (16, 29),
     "ioperm": (173, -1),
     "iopl": (172, -1),
     "ioprio_set": (251, 30),
@@ -44,9 +41,9 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
     "keyctl": (250, 219),
-    "kill": (62, 129),
     "lookup_dcookie": (212, 18),
     "mbind": (237, 235),
+    "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "migrate_pages": (256, 238),
     "modify_ldt": (154, -1),
@@ -61,6 +58,7 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "nfsservctl": (180, 42),
     "open_by_handle_at": (304, 265),
     "open_tree": (428, 428),
+    "open_tree_attr": (467, 467),
     "perf_event_open": (298, 241),
     "personality": (135, 92),
     "pidfd_getfd": (438, 438),
@@ -85,17 +83,15 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "set_mempolicy": (238, 237),
     "setdomainname": (171, 162),
     "sethostname": (170, 161),
-    "setns": (308, 268),
     "setpriority": (141, 140),
     "setrlimit": (160, 164),
     "settimeofday": (164, 170),
     "shmget": (29, 194),
     "socket": (41, 198),
+    "socketpair": (53, 199),
     "swapoff": (168, 225),
     "swapon": (167, 224),
     "syslog": (103, 116),
-    "tgkill": (234, 131),
-    "tkill": (200, 130),
     "umount2": (166, 39),
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
@@ -104,28 +100,15 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # AUDIT_ARCH_*, column above
 SUPPORTED = MACHINE in ARCHITECTURES
 
-DECIDED = ("kill", "tkill", "tgkill", "unshare")  # by the keeper
-GUARDED = {  # name: (argument, values that are refused)
-    "fcntl": (1, (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals to anyone
-    "ioctl": (1, (0x8901, 0x8902, 0x5412, 0x541C)),  # FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX
+NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag of clone(2)
+AF_UNIX = 1
+ONLY = {  # name: (argument, the one value that is let through)
+    "socketpair": (0, AF_UNIX),
 }
 
-ALLOW, NOTIFY, KILL, ERRNO = 0x7FFF0000, 0x7FC00000, 0x80000000, 0x00050000
+ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-FILTER_NEW_LISTENER = 8
-SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}.get(MACHINE, 0)
-NOTIFICATION, ANSWER, ADD = 80, 24, 24  # sizes of struct seccomp_notif, _resp and _addfd
-RECEIVE, SEND, ADD_DESCRIPTOR = 0xC0502100, 0xC0182101, 0x40182103
-CONTINUE = 1
-
-
-class Request(NamedTuple):
-    """A call that waits for a decision. pid: the calling thread, as the keeper sees it."""
-
-    id: int
-    pid: int
-    call: str
-    arguments: tuple[int, ...]
+SECCOMP_SET_MODE_FILTER = 1
 
 
 def instruction(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -138,67 +121,42 @@ def argument(index: int) -> bytes:
     return instruction(LOAD, 16 + 8 * index)
 
 
+REFUSE = instruction(RETURN, ERRNO | errno.EPERM)
+ABSENT = instruction(RETURN, ERRNO | errno.ENOSYS)
+LET = instruction(RETURN, ALLOW)
+
+
+def verdict(name: str) -> list[bytes]:
+    """What becomes of a call on the list."""
+    if name in ONLY:
+        index, value = ONLY[name]
+        return [argument(index), instruction(EQUAL, value, 0, 1), LET, REFUSE]
+    if name == "clone":
+        return [argument(0), instruction(ANY_BIT, NEW_NAMESPACES, 0, 1), REFUSE, LET]
+    if name == "clone3":  # its flags are in memory; libc falls back to clone
+        return [ABSENT]
+    if name == "prlimit64":  # asking is free
+        low, high = argument(2), instruction(LOAD, 36)
+        return [low, instruction(EQUAL, 0, 0, 2), high, instruction(EQUAL, 0, 1, 0), REFUSE, LET]
+    return [REFUSE]
+
+
 def program() -> bytes:
     """The filter for this machine."""
     architecture, column = ARCHITECTURES[MACHINE]
-    refuse, allow = instruction(RETURN, ERRNO | errno.EPERM), instruction(RETURN, ALLOW)
     code = [instruction(LOAD, 4), instruction(EQUAL, architecture, 1, 0), instruction(RETURN, KILL)]
-    code += [
-        instruction(LOAD, 0),
-        instruction(AT_LEAST, 0x40000000, 0, 1),
-        instruction(RETURN, ERRNO | errno.ENOSYS),
-    ]
+    code += [instruction(LOAD, 0), instruction(AT_LEAST, 0x40000000, 0, 1), ABSENT]  # x32
     for name, numbers in NUMBERS.items():
-        if name in GUARDED:
-            index, values = GUARDED[name]
-            body = [argument(index)]
-            for value in values:
-                body += [instruction(EQUAL, value, 0, 1), refuse]
-            body += [allow]
-        elif name == "clone":  # new namespaces are the keeper's affair
-            body = [argument(0), instruction(ANY_BIT, SESSION_NAMESPACES | 0x46000000, 0, 1)]
-            body += [instruction(RETURN, NOTIFY), allow]
-        elif name == "clone3":  # its flags are in memory; libc falls back to clone
-            body = [instruction(RETURN, ERRNO | errno.ENOSYS)]
-        elif name == "prlimit64":  # asking is free
-            body = [argument(2), instruction(EQUAL, 0, 0, 2), instruction(LOAD, 36)]
-            body += [instruction(EQUAL, 0, 1, 0), refuse, allow]
-        else:
-            body = [instruction(RETURN, NOTIFY)] if name in DECIDED else [refuse]
         if numbers[column] >= 0:
+            body = verdict(name)
             code += [instruction(EQUAL, numbers[column], 0, len(body)), *body]
-    return b"".join([*code, allow])
+    return b"".join([*code, LET])
 
 
-def install() -> int:
-    """Put this process and all that it will start under the filter; the descriptor on which calls wait."""
+def install() -> None:
+    """Put this process and all that it will start under the filter."""
     code = program()
     buffer = ctypes.create_string_buffer(code, len(code))
     head = struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(buffer))
-    return check(libc.syscall(SYS_SECCOMP, 1, FILTER_NEW_LISTENER, head), "seccomp")
-
-
-def receive(listener: int) -> Request | None:
-    """The next waiting call; None when its caller died meanwhile."""
-    data = bytearray(NOTIFICATION)
-    try:
-        ioctl(listener, RECEIVE, data)
-    except FileNotFoundError:
-        return None
-    id_, pid, _, number, _, _, *arguments = struct.unpack("=QIIiIQ6Q", data)
-    column = ARCHITECTURES[MACHINE][1]
-    name = next(name for name, numbers in NUMBERS.items() if numbers[column] == number)
-    return Request(id_, pid, name, tuple(arguments))
-
-
-def answer(listener: int, request: Request, error: int = 0, proceed: bool = False) -> None:
-    """Return from the call with -error or 0, or let it proceed."""
-    try:
-        ioctl(listener, SEND, struct.pack("=QqiI", request.id, 0, -error, CONTINUE if proceed else 0))
-    except FileNotFoundError:
-        return  # the caller died meanwhile
-
-
-def add_descriptor(listener: int, request: Request, ours: int, theirs: int) -> None:
-    """Give the waiting caller our descriptor as its number `theirs`."""
-    ioctl(listener, ADD_DESCRIPTOR, struct.pack("=QIIII", request.id, 1, ours, theirs, 0))
+    number = NUMBERS["seccomp"][ARCHITECTURES[MACHINE][1]]
+    check(libc.syscall(number, SECCOMP_SET_MODE_FILTER, 0, head), "seccomp")

@@ -219,7 +219,7 @@ async def test_an_episode_cut_short_is_paid_as_a_wrong_one(services: Services) -
 
 
 async def test_a_failing_sandbox_is_an_error_not_a_reward(services: Services) -> None:
-    env = await begin(services, sandbox={"name": "local", "isolation": "none"})
+    env = await begin(services, sandbox={"name": "local", "allow_weak": True})
     await env.step(code("x = 1"))
     await services.close()
     with pytest.raises(SandboxError):

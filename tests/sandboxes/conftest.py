@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 from collections.abc import AsyncIterator, Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agentgym.errors import SandboxError
 from agentgym.sandboxes.local import Local, LocalHost
 
 ROOT = Path(__file__).parents[2]
@@ -39,31 +41,45 @@ def image(client: Any) -> str:
 
 
 @functools.cache
-def why_no_bubblewrap() -> str:
-    words = Local(isolation="bubblewrap").describe()
-    return words if words.startswith("unusable") else ""
+def why_no_walls() -> str:
+    async def attempt() -> str:
+        try:
+            await (await Local(preload=()).open()).close()
+        except SandboxError as error:
+            return str(error)
+        return ""
+
+    return asyncio.run(attempt())
 
 
 @pytest.fixture
-def bubblewrap() -> str:
-    if why_no_bubblewrap():
-        pytest.skip(why_no_bubblewrap())
+def walls() -> str:
+    if why_no_walls():
+        pytest.skip(why_no_walls())
     return "bubblewrap"
 
 
-@pytest.fixture(params=["bubblewrap", "none"])
-def isolation(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return request.getfixturevalue(name) if name == "bubblewrap" else name
+@pytest.fixture
+def no_walls(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A machine without bubblewrap."""
+    monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("empty")))
+    return "none"
+
+
+@pytest.fixture(params=["walls", "no_walls"])
+def mode(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
-async def open_host(isolation: str) -> AsyncIterator[Callable[..., Any]]:
-    """Opens hosts under each isolation, and closes them."""
+async def open_host(mode: str) -> AsyncIterator[Callable[..., Any]]:
+    """Opens hosts with and without walls, and closes them."""
     hosts: list[LocalHost] = []
 
     async def opened(**fields: Any) -> LocalHost:
-        hosts.append(await Local(isolation=isolation, **fields).open())  # type: ignore[arg-type]
+        hosts.append(await Local(**{"preload": (), "allow_weak": True, **fields}).open())
+        assert hosts[-1].mode == mode
         return hosts[-1]
 
     yield opened

@@ -121,7 +121,7 @@ async def test_programs_of_other_languages_run_in_the_sessions_folder(open_host)
     failed = await session.run("echo gone >&2; exit 3", language="bash")
     assert (failed.stderr, failed.status) == ("gone\n", "error")
     assert (await session.run("while :; do :; done", 0.5, language="bash")).status == "timeout"
-    with pytest.raises(SandboxError, match="no ruby; it has python, bash, node"):
+    with pytest.raises(SandboxError, match="unknown language 'ruby'; there are python, bash, node"):
         await session.run("1", language="ruby")
 
 

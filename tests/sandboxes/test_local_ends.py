@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.fork_server import CHANNEL
+from agentgym.sandboxes.inside.examine import CHANNEL
 
 
 async def status_then_alive(session, code: str, timeout: float = 20.0) -> str:
@@ -153,11 +153,11 @@ async def test_a_dead_fork_server_is_an_error_of_the_sandbox_and_the_next_sessio
     assert (await (await host.session()).run("1 + 1")).stdout == "2\n"
 
 
-async def test_a_bad_preload_is_reported_with_the_servers_own_words(isolation):
+async def test_a_bad_preload_is_reported_with_the_servers_own_words(mode):
     from agentgym.sandboxes.local import Local
 
     with pytest.raises(SandboxError, match="No module named 'no_such_module'"):
-        await Local(isolation=isolation, preload=("no_such_module",)).open()
+        await Local(allow_weak=mode == "none", preload=("no_such_module",)).open()
 
 
 async def test_preloaded_modules_are_there_already(open_host):

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from agentgym.errors import SandboxError
 from agentgym.sandboxes import link
 from agentgym.sandboxes.local import Local
 
@@ -78,11 +79,11 @@ def processes_below(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("stuck", [False, True])
-async def test_closing_the_host_leaves_no_process_descriptor_or_file(isolation, tmp_path, monkeypatch, stuck):
+async def test_closing_the_host_leaves_no_process_descriptor_or_file(mode, tmp_path, monkeypatch, stuck):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(link, "STOP_SECONDS", 0.2 if stuck else 60.0)
     before = set(os.listdir("/proc/self/fd"))
-    host = await Local(isolation=isolation).open()
+    host = await Local(preload=(), allow_weak=mode == "none").open()
     session = await host.session()
     await session.run(
         "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.chmod('a/b', 0)\nos.chmod('.', 0)"
@@ -92,7 +93,7 @@ async def test_closing_the_host_leaves_no_process_descriptor_or_file(isolation, 
     processes = {server, *processes_below(server)}
     if stuck:
         await asyncio.gather(session.close(), idle.close())
-        os.kill((processes_below(server) if isolation == "bubblewrap" else [server])[0], signal.SIGSTOP)
+        os.kill((processes_below(server) if mode == "bubblewrap" else [server])[0], signal.SIGSTOP)
     await host.close()
     assert not set(map(str, processes)) & set(os.listdir("/proc"))
     assert list(tmp_path.iterdir()) == []
@@ -105,7 +106,7 @@ import asyncio, sys
 from agentgym.sandboxes.local import Local
 
 async def main():
-    host = await Local(isolation=sys.argv[1]).open()
+    host = await Local(preload=(), allow_weak=sys.argv[1] == "none").open()
     session = await host.session()
     await session.run(sys.argv[2])
     print(host._server.process.pid, flush=True)
@@ -115,10 +116,10 @@ asyncio.run(main())
 """
 
 
-def test_a_host_killed_hard_leaves_nothing(isolation, tmp_path):
+def test_a_host_killed_hard_leaves_nothing(mode, tmp_path):
     mark = str(uuid4().int)
     code = f"import subprocess\n_ = subprocess.Popen(['sh', '-c', 'sleep 1000; : {mark}'], start_new_session=True)"
-    words = [sys.executable, "-c", HOST, isolation, code]
+    words = [sys.executable, "-c", HOST, mode, code]
     host = subprocess.Popen(words, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert host.stdout is not None
     server = int(host.stdout.readline())
@@ -133,20 +134,24 @@ def test_a_host_killed_hard_leaves_nothing(isolation, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_describe_says_what_is_missing(monkeypatch, tmp_path):
-    assert "can reach the network and read your files" in Local(isolation="none").describe()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert Local().describe().startswith("no isolation (")
-    assert Local(isolation="bubblewrap").describe().startswith("unusable")
-    host = await Local().open()
-    assert host.isolation == "none"
+async def test_without_walls_nothing_runs_unless_that_is_allowed(no_walls):
+    with pytest.raises(SandboxError, match="allow_weak=true"):
+        await Local().open()
+    host = await Local(allow_weak=True).open()
+    assert host.mode == "none"
     await host.close()
 
 
+async def test_protections_name_what_a_weak_sandbox_lacks(no_walls):
+    rows = {row.name: row for row in await Local(allow_weak=True).protections()}
+    lacking = {"processes", "network", "files", "privileges", "system calls", "fork", "disk"}
+    assert lacking <= {name for name, row in rows.items() if not row.holds}
+
+
 @pytest.fixture
-async def inside(bubblewrap):
+async def inside(walls):
     """A session under bubblewrap."""
-    host = await Local(isolation="bubblewrap", processes=8, disk_mb=1).open()
+    host = await Local(preload=(), processes=8, disk_mb=1).open()
     yield await host.session()
     await host.close()
 
@@ -157,8 +162,9 @@ import socket
 try: socket.create_connection(('127.0.0.1', 22), 1)
 except OSError as error: print(error.strerror)
 """
-    assert (await inside.run(connect)).stdout == "Network is unreachable\n"
-    assert (await inside.run("[name for _, name in socket.if_nameindex()]")).stdout == "['lo']\n"
+    assert (await inside.run(connect)).stdout == "Operation not permitted\n"
+    interfaces = "import os; os.path.exists('/sys/class/net'), open('/proc/net/dev').read().count(':')"
+    assert (await inside.run(interfaces)).stdout == "(False, 1)\n"
     assert (
         await inside.run("import os; sorted(int(p) for p in os.listdir('/proc') if p.isdigit())")
     ).stdout == "[1, 2]\n"

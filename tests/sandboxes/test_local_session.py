@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from agentgym.errors import SandboxError
+from agentgym.sandboxes.local import Local
 
 
 async def test_variables_imports_and_functions_stay(open_host):
@@ -139,12 +140,14 @@ async def test_a_fork_has_the_same_state_and_neither_sees_the_others_writes(open
     assert (await twin.run("xs[1:], open('file').read()")).stdout == "(['twin'], 'twin')\n"
 
 
-async def test_a_replay_that_goes_otherwise_is_an_error_of_the_sandbox(open_host):
-    session = await (await open_host()).session()
+async def test_a_replay_that_goes_otherwise_is_an_error_of_the_sandbox(no_walls):
+    host = await Local(allow_weak=True, preload=()).open()
+    session = await host.session()
     started = (await session.run("import time\ntime.monotonic()")).stdout
     await session.run(f"if time.monotonic() > {started.strip()} + 0.05: 1 / 0\ntime.sleep(0.05)")
     with pytest.raises(SandboxError, match="replay diverged"):
         await session.fork()
+    await host.close()
 
 
 async def test_use_after_close_is_an_error_and_closing_twice_is_not(open_host):

@@ -1,0 +1,105 @@
+"""The keepers that one of our processes has started: begin them, and tell the host when they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+from typing import Any, NoReturn
+
+from .kernel import PR_SET_PDEATHSIG, SESSION_NAMESPACES, clone, prctl
+
+CONTROL = 4
+SERVER_ERR = 5  # the fork server's stderr, while 2 is the session's
+EXITED, KILLED, SETUP = 0, 1, 2  # exit codes of a keeper
+HOW = {EXITED: "exited", SETUP: "setup"}
+
+
+def send(control: socket.socket, message: dict[str, Any], descriptors: list[int] = []) -> None:  # noqa: B006
+    """A message to a session's host, which may be gone."""
+    try:
+        socket.send_fds(control, [json.dumps(message).encode()], descriptors)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
+def join_cgroups(descriptors: list[int], pid: int = 0) -> None:
+    """Move a process (0: this one) into the cgroups behind open `cgroup.procs` files."""
+    for descriptor in descriptors:
+        os.write(descriptor, str(pid).encode())
+
+
+class Wakeup:
+    """Readable when a child has ended."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = socket.socketpair()
+        for end in (self.reader, self.writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def ended(self) -> Iterator[tuple[int, int]]:
+        """Pid and wait status of each child that has ended."""
+        try:
+            while self.reader.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                yield ended
+        except ChildProcessError:
+            return
+
+
+class Keepers:
+    """Living keepers by pid, each with a copy of its session's control socket."""
+
+    def __init__(self, namespaces: bool) -> None:
+        self.namespaces = namespaces
+        self.controls: dict[int, socket.socket] = {}
+
+    def start(self, control: int, body: Callable[[], None]) -> int:
+        """Fork a keeper that runs `body`, which exits by itself; its pid. Raises OSError when that is refused."""
+        pid = clone(SESSION_NAMESPACES) if self.namespaces else os.fork()
+        if pid == 0:
+            _run(body)
+        self.controls[pid] = socket.socket(fileno=os.dup(control))
+        return pid
+
+    def reap(self, pid: int, status: int) -> None:
+        """A keeper ended, and its session with it: tell the host."""
+        control = self.controls.pop(pid)
+        how = HOW.get(os.WEXITSTATUS(status), "killed") if os.WIFEXITED(status) else "killed"
+        send(control, {"exit": how})
+        control.close()
+
+
+def _run(body: Callable[[], None]) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_DFL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        body()
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(SETUP)
+
+
+def arrange(targets: dict[int, int]) -> None:
+    """Make descriptors have the numbers that are given for them (target: descriptor); close all others above 2."""
+    high = {target: fcntl(fd, F_DUPFD_CLOEXEC, 16) for target, fd in targets.items()}
+    for target, descriptor in high.items():
+        os.dup2(descriptor, target, inheritable=target < 3)
+    for descriptor in range(3, 16):
+        if descriptor not in targets:
+            os.closerange(descriptor, descriptor + 1)
+    os.closerange(16, 1 << 20)

@@ -1,0 +1,42 @@
+"""The world of a session: what its keeper mounts inside of fresh namespaces before any program is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from .copying import copy_tree
+from .kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount
+
+Workspace = Literal["new", "kept", "copied"]
+
+
+def map_ids(uid: int, gid: int) -> None:
+    """Keep one's ids in a fresh user namespace."""
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        Path("/proc/self", name).write_text(text)
+
+
+def allow_namespaces(count: int) -> None:
+    """How many user namespaces may be made below the current one: none, but while a session branches."""
+    Path("/proc/sys/user/max_user_namespaces").write_text(str(count))
+
+
+def furnish(config: dict[str, Any], workspace: Workspace) -> None:
+    """Map the own uid; mount an own /proc and a bounded workspace: empty, the one that is there, or its copy."""
+    map_ids(config["uid"], config["gid"])
+    if workspace != "kept":
+        target = config["directory"]
+        old = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+        options = f"size={config['disk']},nr_inodes={config['inodes']},mode=0700"
+        mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
+        if workspace == "copied":
+            new = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+            copy_tree(old, new)
+            os.close(new)
+        os.close(old)
+        for alias in config["aliases"]:
+            mount(target, alias, "", MS_BIND)
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    allow_namespaces(0)  # no way back to capabilities
