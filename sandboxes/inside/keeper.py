@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from .examine import CHANNEL, obstacle, stray
 from .keepers import CONTROL, EXITED, KILLED, SERVER_ERR, Keepers, Wakeup, arrange, join_cgroups, send
 from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, prctl
-from .limits import allow_branching, limit_processes
+from .limits import loosen, tighten
 from .processes import all_pids, children, freeze, namespace
 from .world import Workspace, allow_namespaces, furnish
 
@@ -184,7 +184,7 @@ class Keeper:
         finally:
             os.kill(worker, signal.SIGCONT)
         if not reason:
-            allow_branching(worker)
+            loosen(worker)
         return reason
 
     def start_keepers(self, parts: list[list[int]]) -> str:
@@ -284,7 +284,7 @@ class Branch:
         try:
             if reason := stray(worker, self.workspace, standing):
                 return f"it kept {reason}"
-            limit_processes(worker, self.above.config)
+            tighten(worker, self.above.config)
             join_cgroups(self.cgroups, worker)
         except (FileNotFoundError, ProcessLookupError):
             return "it ended"

@@ -1,4 +1,8 @@
-"""Limits of a session's processes (setrlimit(2)). Memory is per process; cgroups, if any, bound the sum."""
+"""Limits of a session's processes (setrlimit(2)). Memory is per process; cgroups, if any, bound the sum.
+
+While a session branches, its worker holds the descriptors of all branches, and their processes count as its own:
+hence hard limits far above the soft ones. Programs cannot change either, the filter of system calls sees to that.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import resource
 from typing import Any
 
 OURS = 1  # of the processes counted: a session's keeper
-BRANCHES = 1024  # how many times a session's processes may be counted while it branches
+FILES = 256
+ROOM = 1024  # how many times a session's processes may be counted while it branches
+LOOSENED = (resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE)
 
 
 def limit(config: dict[str, Any]) -> None:
@@ -15,24 +21,30 @@ def limit(config: dict[str, Any]) -> None:
         resource.RLIMIT_AS: (config["address_space"],) * 2,
         resource.RLIMIT_FSIZE: (config["disk"],) * 2,
         resource.RLIMIT_CORE: (0, 0),
-        resource.RLIMIT_NOFILE: (256, 256),
+        resource.RLIMIT_NOFILE: (FILES, 4 * FILES),
     }
     if config["namespaces"]:  # counted within the session's own user namespace
-        count = config["processes"] + OURS
-        limits[resource.RLIMIT_NPROC] = (count, count * BRANCHES)
+        limits[resource.RLIMIT_NPROC] = (soft_limits(config)[0], soft_limits(config)[0] * ROOM)
     for what, (soft, most) in limits.items():
         hard = resource.getrlimit(what)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (min(soft, most), most))
 
 
-def allow_branching(pid: int) -> None:
-    """Let a worker start the processes of its branches, which count as its own until they are apart."""
-    hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
-    resource.prlimit(pid, resource.RLIMIT_NPROC, (hard, hard))
+def soft_limits(config: dict[str, Any]) -> tuple[int, int]:
+    """Of what is loosened while a session branches."""
+    return config["processes"] + OURS, FILES
 
 
-def limit_processes(pid: int, config: dict[str, Any]) -> None:
-    """A branch's bound, as a fresh session has it."""
-    hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
-    resource.prlimit(pid, resource.RLIMIT_NPROC, (min(config["processes"] + OURS, hard), hard))
+def loosen(pid: int) -> None:
+    """Let a worker branch."""
+    for what in LOOSENED:
+        hard = resource.prlimit(pid, what)[1]
+        resource.prlimit(pid, what, (hard, hard))
+
+
+def tighten(pid: int, config: dict[str, Any]) -> None:
+    """Give a branch the limits of a fresh session."""
+    for what, soft in zip(LOOSENED, soft_limits(config), strict=True):
+        hard = resource.prlimit(pid, what)[1]
+        resource.prlimit(pid, what, (min(soft, hard), hard))
