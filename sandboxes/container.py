@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 DEATH_SECONDS = 2  # between a death and the news of it
-AGENT_MB, AGENT_PROCESSES = 64, 16
-"""What the gateway and the fork server may take on top of the programs."""
+AGENT_MB, AGENT_PROCESSES = 128, 256
+"""What our own processes may take on top of the programs: two for each of many forks."""
 
 LABEL = "agentgym.sandbox.host"
 """On every container: the process that it serves, as `owner` writes it."""
