@@ -13,18 +13,20 @@ from agentgym.sandboxes.gateway import frame
 from agentgym.sandboxes.gateway_client import SMALL, GatewayClient, Gone
 
 
-async def answered_with(data: bytes, stream: int = 1) -> dict[str, object]:
-    """Ask a container that answers the first request with `data`, and ends."""
+async def answered_with(data: bytes, stream: int = 1, ends: bool = False) -> dict[str, object]:
+    """Ask a container that answers the first request with `data`, and then ends or says no more."""
     ours, theirs = socket.socketpair()
     client = GatewayClient(*await asyncio.open_connection(sock=ours))
     try:
         question = asyncio.ensure_future(client.ask("run", 1000, {}))
         await asyncio.sleep(0)
         theirs.sendall(bytes([stream, 0, 0, 0]) + len(data).to_bytes(4, "big") + data)
-        theirs.close()
+        if ends:
+            theirs.close()
         async with asyncio.timeout(20):
             return await question
     finally:
+        theirs.close()
         await client.close()
 
 
@@ -32,7 +34,6 @@ OK = {"id": 1, "ok": {"data": "x"}}
 FORGERIES = {
     "huge": b"\xff\xff\xff\xff",
     "larger than the request allows": (SMALL + 1001).to_bytes(4, "big"),
-    "cut short": frame(OK)[:-1],
     "not json": b"\0\0\0\x01[",
     "not utf-8": b"\0\0\0\x02\xff\xfe",
     "nested": (60_000).to_bytes(4, "big") + b"[" * 60_000,
@@ -55,9 +56,14 @@ async def test_a_forged_reply_ends_the_connection(name):
         await answered_with(FORGERIES[name])
 
 
+async def test_a_reply_cut_short_is_none():
+    with pytest.raises(Gone):
+        await answered_with(frame(OK)[:-1], ends=True)
+
+
 async def test_what_it_wrote_to_stderr_is_its_last_words():
     with pytest.raises(Gone, match=r"^out of luck$"):
-        await answered_with(b"out of luck\n", stream=2)
+        await answered_with(b"out of luck\n", stream=2, ends=True)
 
 
 RESULT = {"stdout": "a", "stderr": "", "status": "ok", "seconds": 0.1, "restarted": False}
