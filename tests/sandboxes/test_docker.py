@@ -87,7 +87,11 @@ REFUSED = {
     "ptrace": 101,
     "userfaultfd": 323,
 }
-CALL = "import ctypes; l = ctypes.CDLL(None, use_errno=True); print(l.syscall({}, 0, 0, 0, 0, 0, 0), ctypes.get_errno())"
+CALL = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.syscall({}, 0, 0, 0, 0, 0, 0), ctypes.get_errno())
+"""
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86_64")
