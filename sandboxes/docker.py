@@ -18,7 +18,7 @@ class Docker:
     memory_mb, processes, cpus: of a container, so of all sessions of an episode together. disk_mb: a session's
     workspace, which counts as memory. timeout: seconds of wall time per run. output_limit: bytes per stream and
     run. file_limit: bytes of a file read or written from outside. preload: modules imported once, before sessions
-    fork. runtime: one that the daemon has; auto takes gVisor's `runsc` where there is one, else the default.
+    fork. runtime: one that the daemon has; auto takes gVisor's `runsc` where it is there and can run sessions.
 
     The daemon is the one that DOCKER_HOST names (unix:// or tcp:// without TLS), or the local one.
     """

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agentgym.sandboxes.docker import Docker
 
 T = TypeVar("T")
+GVISOR = "runsc"
 CALL_SECONDS = 30.0
 ATTACH = (
     "POST /containers/{}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n"
@@ -23,12 +24,14 @@ BUILD = "docker build -f sandboxes/Dockerfile --target agent -t {image} ."
 
 
 class Daemon:
-    """A connection. info: what the daemon says of itself. runtime: the one that containers get."""
+    """A connection. info: what the daemon says of itself. runtime: the one that containers get. no_gvisor: why it
+    is not gVisor's."""
 
     def __init__(self, client: Any, info: dict[str, Any], runtime: str) -> None:
         self.client = client
         self.info = info
         self.runtime = runtime
+        self.no_gvisor = "" if runtime == GVISOR else f"the runtime is {runtime}, not {GVISOR}"
 
     @classmethod
     async def connect(cls, config: Docker) -> Daemon:
@@ -55,6 +58,16 @@ class Daemon:
     async def call(self, name: str, *args: Any, **fields: Any) -> Any:
         """A method of the SDK's low-level client; raises SandboxError, NotThere among them."""
         return await call(getattr(self.client.api, name), *args, **fields)
+
+    def give_up_gvisor(self, config: Docker, reason: str) -> bool:
+        """Take the default runtime where gVisor's was not asked for by name and cannot run sessions; whether."""
+        if config.runtime != "auto" or self.runtime != GVISOR:
+            return False
+        self.runtime = str(self.info["DefaultRuntime"])
+        self.no_gvisor = (
+            f"the runtime is {self.runtime}, since {GVISOR} runs no sessions: {reason.splitlines()[-1]}"
+        )
+        return self.runtime != GVISOR
 
     async def attach(self, container: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the stdin, stdout and stderr of a container; raises SandboxError.
@@ -114,7 +127,7 @@ def pick_runtime(wanted: str, info: dict[str, Any]) -> str:
     """The runtime's name; raises SandboxError when the daemon lacks the one that is wanted."""
     runtimes = info["Runtimes"]
     if wanted == "auto":
-        return "runsc" if "runsc" in runtimes else str(info["DefaultRuntime"])
+        return GVISOR if GVISOR in runtimes else str(info["DefaultRuntime"])
     if wanted not in runtimes:
         raise SandboxError(f"the docker daemon has no runtime {wanted!r}: {did_you_mean(wanted, runtimes)}")
     return wanted

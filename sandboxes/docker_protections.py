@@ -52,18 +52,12 @@ async def protections(host: DockerHost) -> list[Protection]:
 
 
 def _walls(host: DockerHost, seen: dict[str, Any]) -> list[Protection]:
-    gvisor = host.daemon.runtime == "runsc"
+    shared = host.daemon.no_gvisor
     private = 0 not in seen["ids"] and not any(int(text, 16) for text in seen["capabilities"])
     others = set(seen["writable"]) - WORKSPACE
     return [
         Protection("container", True, "one for each episode, shared with its forks only, removed after it"),
-        Protection(
-            "kernel",
-            gvisor,
-            "gVisor's own"
-            if gvisor
-            else f"shared with this machine: the runtime is {host.daemon.runtime}, not runsc",
-        ),
+        Protection("kernel", not shared, f"shared with this machine: {shared}" if shared else "gVisor's own"),
         Protection("processes", len(seen["processes"]) == 2, "own pid namespace for each session"),
         Protection("network", not seen["connects"], "none: a loopback that is down"),
         Protection("files", not others, f"writable: {', '.join(sorted(others)) or 'the workspace only'}"),

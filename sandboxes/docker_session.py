@@ -35,7 +35,12 @@ class DockerHost:
     async def start(self) -> None:
         """Clear away what crashed hosts left, and have a first container; raises SandboxError."""
         await remove_abandoned(self.daemon)
-        await self.pool.fill()
+        try:
+            await self.pool.fill()
+        except SandboxError as error:
+            if not self.daemon.give_up_gvisor(self.config, str(error)):
+                raise
+            await self.pool.fill()
 
     async def session(self) -> DockerSession:
         """A fresh session in a container of its own; raises SandboxError."""

@@ -133,7 +133,10 @@ async def main() -> None:
     requests = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin.buffer)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout.buffer)
-    host = await Local(walls="container", **json.loads(sys.argv[1])).open()
+    try:
+        host = await Local(walls="container", **json.loads(sys.argv[1])).open()
+    except SandboxError as error:
+        sys.exit(str(error.__cause__ or error))  # without its advice, which is for sandboxes on the machine itself
     try:
         await Gateway(host, asyncio.StreamWriter(transport, protocol, None, loop)).serve(requests)
     finally:

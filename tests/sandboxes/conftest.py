@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ TAG = "agentgym-sandbox-test"
 
 
 @pytest.fixture(scope="session")
-def client() -> Any:
+def client() -> Iterator[Any]:
     """The daemon's, by the SDK."""
     docker = pytest.importorskip("docker", reason="needs the docker SDK (the extra `docker`)")
     try:
@@ -30,14 +30,15 @@ def client() -> Any:
 
 
 @pytest.fixture(scope="session")
-def image(client: Any) -> str:
+def image(client: Any) -> Iterator[str]:
     """The image of this checkout."""
     base = os.environ.get("AGENTGYM_DOCKER_BASE")
     if not base:
         pytest.skip("needs a base image: set AGENTGYM_DOCKER_BASE to a Debian that has python3, nodejs and numpy")
     fields = {"dockerfile": "sandboxes/Dockerfile", "target": "agent", "buildargs": {"BASE": base}}
     client.images.build(path=str(ROOT), tag=TAG, rm=True, forcerm=True, **fields)
-    return TAG
+    yield TAG
+    client.images.remove(TAG, force=True)
 
 
 @functools.cache
