@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym.errors import SandboxError
+from agentgym.sandboxes.container_owner import LABEL, abandoned, owner
 from agentgym.sandboxes.docker_daemon import NotThere, call
 from agentgym.sandboxes.gateway import PROTOCOL
 from agentgym.sandboxes.gateway_client import GatewayClient, Gone
@@ -23,33 +24,6 @@ START_SECONDS = 60.0
 DEATH_SECONDS = 2  # between a death and the news of it
 AGENT_MB, AGENT_PROCESSES = 128, 256
 """What our own processes may take on top of the programs: two for each of many forks."""
-
-LABEL = "agentgym.sandbox.host"
-"""On every container: the process that it serves, as `owner` writes it."""
-
-
-def boot_id() -> str:
-    """This kernel's life, different after every boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def started_at(pid: int) -> str:
-    """When a process started, in clock ticks since boot; empty when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def owner(pid: int) -> str:
-    """A process, by boot, pid namespace, pid and start, so that no later one is taken for it."""
-    return f"{boot_id()} {os.stat('/proc/self/ns/pid').st_ino} {pid} {started_at(pid)}"
-
-
-def abandoned(label: str) -> bool:
-    """Whether a container's host is known to have ended: one of this boot and pid namespace that is not there."""
-    pid = label.split()[2] if len(label.split()) == 4 else ""
-    return pid.isdigit() and label.startswith(owner(int(pid)).rsplit(" ", 1)[0]) and label != owner(int(pid))
 
 
 def settings(config: Docker, daemon: Daemon) -> dict[str, Any]:

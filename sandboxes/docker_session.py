@@ -151,19 +151,18 @@ class DockerSession:
         """A second session in the same state and container; raises SandboxError, saying why not."""
         async with self._lock:
             container = self._live()
-            twin = DockerSession(self._host)
-            twin._calls, twin._lost = self._calls, self._lost
-            if container is not None:
-                twin._join(container)
-                try:
-                    await container.ask("fork", FORK_SECONDS, session=self._number, twin=twin._number)
-                except Gone as error:
-                    await twin.close()
+        twin = DockerSession(self._host)
+        twin._calls, twin._lost = self._calls, self._lost
+        if container is not None:  # without the lock: forks that are asked for at once are made at once
+            twin._join(container)
+            try:
+                await container.ask("fork", FORK_SECONDS, session=self._number, twin=twin._number)
+            except BaseException as error:
+                await twin.close()
+                if isinstance(error, Gone):
                     raise SandboxError(f"no fork: the container ended: {error}") from error
-                except BaseException:
-                    await twin.close()
-                    raise
-            return twin
+                raise
+        return twin
 
     async def close(self) -> None:
         """Kill everything the session started; may be called twice."""

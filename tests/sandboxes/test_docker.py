@@ -17,7 +17,7 @@ from agentgym.checks.harness import Check, run_checks
 from agentgym.checks.sandbox import CHECKS
 from agentgym.errors import SandboxError
 from agentgym.sandboxes import container, docker_session
-from agentgym.sandboxes.container import LABEL, owner
+from agentgym.sandboxes.container_owner import LABEL, owner
 from agentgym.sandboxes.docker import Docker
 
 
@@ -339,3 +339,16 @@ async def test_a_run_cancelled_before_it_began_leaves_the_session_usable(open_ho
         await asyncio.wait({running})
     assert (await session.run("1 + 1")).stdout == "2\n"
     assert not session.container._client._questions
+
+
+async def test_many_forks_of_a_live_session_fit_into_its_container(open_host):
+    session = await (await open_host()).session()
+    await session.run("import random\nx = [1]\nf = open('a', 'w+')\n_ = f.write('text')")
+    forks = await asyncio.gather(*(session.fork() for _ in range(20)))
+    for i, fork in enumerate(forks):
+        await fork.run(f"x.append({i})\n_ = f.write(str({i}))\nf.flush()")
+    draws = {(await each.run("random.random()")).stdout for each in (session, *forks)}
+    assert len(draws) == 1
+    for i, fork in enumerate(forks):
+        assert (await fork.run("x, open('a').read()")).stdout == f"([1, {i}], 'text{i}')\n"
+    assert (await session.run("f.flush()\nx, open('a').read()")).stdout == "([1], 'text')\n"
