@@ -21,6 +21,7 @@ COSTS = {
     "starlette": "no `agentgym serve`",
     "uvicorn": "no `agentgym serve`",
     "prometheus-client": "no `agentgym serve`",
+    "docker": "no sandbox=docker",
     "datasets": "no tasks from the Hugging Face hub; local files and generators work",
 }
 """Distribution -> what is missing without it. Which of them are required says the installed package itself."""

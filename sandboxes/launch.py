@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -36,6 +37,14 @@ def environment() -> dict[str, str]:
     }
 
 
+@functools.cache
+def masked_proc() -> bool:
+    """Whether something covers parts of /proc, as container daemons see to unless told otherwise: then the kernel
+    lets no session mount one of its own, and that of a session is empty."""
+    places = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    return any(place.startswith("/proc/") for place in places - {"/proc/sys/fs/binfmt_misc"})
+
+
 def command(config: Local, mode: Mode, directory: str) -> list[str]:
     """The fork server's argv. `directory` holds the workspaces of one without namespaces.
 
@@ -45,6 +54,7 @@ def command(config: Local, mode: Mode, directory: str) -> list[str]:
     folder = "/run" if mode == "bubblewrap" else str(HERE)
     settings = {
         "namespaces": mode != "none",
+        "own_proc": not masked_proc(),
         "drop_to": NOBODY if mode == "bubblewrap" and os.getuid() == 0 else None,
         "directory": directory if mode == "none" else WORKSPACE,
         "aliases": ["/dev/shm", *([] if any(p.startswith("/tmp/") for p in prefixes) else ["/tmp"])],

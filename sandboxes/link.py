@@ -32,8 +32,11 @@ def remove_folder(path: str) -> None:
 class ForkServerLink:
     """A running fork server."""
 
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, directory: str) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, control: socket.socket, mode: Mode, directory: str
+    ) -> None:
         self.process = process
+        self.mode = mode
         self.directory = directory
         self.dead = False
         self._loop = asyncio.get_running_loop()
@@ -68,7 +71,7 @@ class ForkServerLink:
             raise
         finally:
             theirs.close()
-        link = cls(process, ours, directory)
+        link = cls(process, ours, mode, directory)
         try:
             async with asyncio.timeout(START_SECONDS):
                 ready = await link._ready
@@ -111,7 +114,7 @@ class ForkServerLink:
         pid = self.process.pid
         with suppress(FileNotFoundError, ProcessLookupError):  # it left at last
             below_bwrap = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            for server in [pid] if self.directory else map(int, below_bwrap):
+            for server in map(int, below_bwrap) if self.mode == "bubblewrap" else [pid]:
                 os.kill(server, signal.SIGKILL)
 
     def _send(self) -> None:

@@ -111,6 +111,13 @@ class LocalHost:
             self.mode = "none"
             await self._live_server()
 
+    @property
+    def replays(self) -> bool:
+        """Whether forks replay the log: without namespaces, or without a /proc in which their keepers see them."""
+        from agentgym.sandboxes.launch import masked_proc
+
+        return self.mode == "none" or masked_proc()
+
     async def session(self) -> LocalSession:
         """A fresh session; raises SandboxError."""
         from agentgym.sandboxes.session import LocalSession

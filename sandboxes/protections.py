@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Protection
+from agentgym.sandboxes.launch import masked_proc
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import Local, LocalHost
 
 PROBE = """
 import ctypes, json, os, socket
-fields = dict(line.split(':', 1) for line in open('/proc/self/status'))
+libc = ctypes.CDLL(None)
+capabilities = (ctypes.c_uint32 * 6)()
+libc.capget((ctypes.c_uint32 * 2)(0x20080522, 0), capabilities)
 def refused(call, *arguments):
     try:
         return call(*arguments) is None
@@ -23,11 +26,11 @@ print(json.dumps({
     'pids': len([name for name in os.listdir('/proc') if name.isdigit()]),
     'socket': refused(socket.socket),
     'written': any(os.access(path, os.W_OK) for path in ('/', '/usr', '/etc', '/proc/sys/kernel/core_pattern')),
-    'capabilities': any(int(fields[name], 16) for name in ('CapInh', 'CapPrm', 'CapEff', 'CapAmb')),
-    'privileges': fields['NoNewPrivs'].strip() == '1',
+    'capabilities': any(capabilities),
+    'privileges': libc.prctl(39, 0, 0, 0, 0) == 1,  # PR_GET_NO_NEW_PRIVS
     'root': 0 in (*os.getresuid(), *os.getresgid()),
-    'filter': fields['Seccomp'].strip() == '2',
-    'namespaces': ctypes.CDLL(None).unshare(0x10000000) == 0,
+    'filter': libc.prctl(21) == 2,  # PR_GET_SECCOMP
+    'namespaces': libc.unshare(0x10000000) == 0,
 }))
 """
 
@@ -55,16 +58,20 @@ def _walls(host: LocalHost, seen: dict[str, object]) -> list[Protection]:
 
     private = not seen["root"] and not seen["capabilities"] and seen["privileges"] and not seen["namespaces"]
     return [
-        row("processes", seen["pids"] == 2, "own pid namespace; all of it dies with its keeper"),
+        row(
+            "processes",
+            seen["pids"] == (0 if masked_proc() else 2),
+            "own pid namespace, which dies with its keeper",
+        ),
         row("network", seen["socket"], "own network namespace, loopback down; no socket can be made"),
         row(
             "files", not seen["written"], "read-only system and interpreter, private tmpfs, nothing of the user's"
         ),
         row("privileges", private, "not root outside either, no capabilities, none to gain, no user namespaces"),
         row("system calls", seen["filter"], "seccomp filter" if seen["filter"] else "no filter on this processor"),
-        row("fork", walls, "live processes, files copied")
-        if walls
-        else Protection("fork", False, "replays its log"),
+        Protection("fork", False, f"replays its log: {'/proc is masked' if walls else 'no namespaces'}")
+        if host.replays
+        else row("fork", True, "live processes, files copied"),
     ]
 
 

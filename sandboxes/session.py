@@ -32,8 +32,8 @@ class LocalSession:
 
     In namespaces a fork is a fork of the live processes. Each costs a level of namespaces, of which there are some
     29, for both halves; so forks of one state are made together where they are asked for at once, and the more of
-    them were asked for one by one, the more are kept in reserve. Without namespaces a fork replays the log, which
-    is exact for programs that depend on nothing but the session (the `random` module is seeded alike).
+    them were asked for one by one, the more are kept in reserve. Where that is impossible a fork replays the log,
+    which is exact for programs that depend on nothing but the session (the `random` module is seeded alike).
     """
 
     def __init__(self, host: LocalHost) -> None:
@@ -128,7 +128,7 @@ class LocalSession:
         try:
             if self._lost:
                 workers: list[WorkerLink | None] = [None] * len(asked)
-            elif self._host.mode == "none":
+            elif self._host.replays:
                 workers = [await self._replay() for _ in asked]
             else:
                 workers = [*await self._branch(len(asked))]
@@ -210,7 +210,7 @@ class LocalSession:
         reply = await self._worker.call(request, timeout, output_limit)
         if reply.status not in ("ok", "error"):
             self._forget()
-        elif not reading and self._host.mode == "none":
+        elif not reading and self._host.replays:
             self._log.append(Entry(request, timeout, reply.status))
         return reply
 

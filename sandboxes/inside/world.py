@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .copying import copy_tree
-from .kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount
+from .kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount
 
 Workspace = Literal["new", "kept", "copied"]
 ENTRANCES = ("user", "pid", "mnt", "ipc")  # in the order in which a worker enters
@@ -26,6 +26,7 @@ def allow_namespaces(count: int) -> None:
 
 def furnish(config: dict[str, Any], workspace: Workspace) -> None:
     """Map the own uid; mount an own /proc and a bounded workspace: empty, the one that is there, or its copy."""
+    Path("/proc/self/oom_score_adj").write_text("1000")  # short of memory, a session goes before the fork server
     map_ids(config["uid"], config["gid"])
     if workspace != "kept":
         target = config["directory"]
@@ -39,5 +40,9 @@ def furnish(config: dict[str, Any], workspace: Workspace) -> None:
         os.close(old)
         for alias in config["aliases"]:
             mount(target, alias, "", MS_BIND)
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    allow_namespaces(0)  # no way back to capabilities
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    if config["own_proc"]:
+        mount("proc", "/proc", "proc", flags)
+        allow_namespaces(0)  # no way back to capabilities
+    else:
+        mount("tmpfs", "/proc", "tmpfs", flags | MS_RDONLY, "size=4k,mode=0555")

@@ -2,13 +2,43 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentgym.errors import SandboxError
 from agentgym.sandboxes.local import Local, LocalHost
+
+ROOT = Path(__file__).parents[2]
+TAG = "agentgym-sandbox-test"
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """The daemon's, by the SDK."""
+    docker = pytest.importorskip("docker", reason="needs the docker SDK (the extra `docker`)")
+    try:
+        client = docker.from_env(timeout=60)
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"needs a docker daemon: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image(client: Any) -> Iterator[str]:
+    """The image of this checkout."""
+    base = os.environ.get("AGENTGYM_DOCKER_BASE")
+    if not base:
+        pytest.skip("needs a base image: set AGENTGYM_DOCKER_BASE to a Debian that has python3, nodejs and numpy")
+    fields = {"dockerfile": "sandboxes/Dockerfile", "target": "agent", "buildargs": {"BASE": base}}
+    client.images.build(path=str(ROOT), tag=TAG, rm=True, forcerm=True, **fields)
+    yield TAG
+    client.images.remove(TAG, force=True)
 
 
 @functools.cache
