@@ -21,6 +21,7 @@ Mode = Literal["bubblewrap", "container", "none"]
 HERE = Path(__file__).parent
 WORKSPACE = "/workspace"
 NOBODY = 65534
+SHARED = ("/dev/pts", "/dev/mqueue")  # of a container: by their ways sessions could meet
 MAX_FILES = 16384  # in a workspace
 START = "import sys; sys.path.append({folder!r}); from inside.fork_server import main; sys.path.pop(); main()"
 
@@ -58,6 +59,7 @@ def command(config: Local, mode: Mode, directory: str) -> list[str]:
         "drop_to": NOBODY if mode == "bubblewrap" and os.getuid() == 0 else None,
         "directory": directory if mode == "none" else WORKSPACE,
         "aliases": ["/dev/shm", *([] if any(p.startswith("/tmp/") for p in prefixes) else ["/tmp"])],
+        "shared": [] if mode == "bubblewrap" else [path for path in SHARED if os.path.isdir(path)],
         "preload": list(config.preload),
         "memory": config.memory_mb << 20,
         "disk": config.disk_mb << 20,
@@ -88,9 +90,10 @@ def bubblewrap(prefixes: list[str]) -> list[str]:
             words += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             words += ["--ro-bind", str(path), str(path)]
-    for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime"):
+    words += ["--dir", "/etc", "--dir", "/etc/ssl"]  # which bwrap would else make private
+    for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "ssl/openssl.cnf"):
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    words += ["--bind", "/proc", "/proc", "--dev", "/dev"]
+    words += ["--bind", "/proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/pts", "--remount-ro", "/dev/pts"]
     for folder in ("/run", "/tmp", WORKSPACE):
         words += ["--dir", folder]
     for prefix in prefixes:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .examine import CHANNEL, stray
@@ -14,6 +15,8 @@ from .kernel import PR_SET_DUMPABLE, prctl
 from .limits import tighten
 from .processes import namespace
 from .world import ENTRANCES, Workspace, furnish
+
+Keep = Callable[[dict[str, Any]], NoReturn]
 
 
 class Birth:
@@ -29,10 +32,13 @@ class Birth:
         self.entrances: list[int] = []
         self._above, self._below = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
-    def begin(self, keepers: Keepers, folder: str = "") -> str:
-        """Start its keeper; why that is impossible, or empty. folder: the workspace where namespaces give none."""
+    def begin(self, keepers: Keepers, keep: Keep, folder: str = "") -> str:
+        """Start its keeper, which goes on with `keep` once the world is there; why that is impossible, or empty.
+
+        folder: the workspace where namespaces give none.
+        """
         try:
-            self.keeper = keepers.start(self.control, lambda: self._keep(folder))
+            self.keeper = keepers.start(self.control, lambda: self._build(keep, folder))
         except OSError as error:
             return f"no more namespaces, as after some 29 forks in a row ({error.strerror})"
         finally:
@@ -77,24 +83,22 @@ class Birth:
             return "it hides from inspection"
         return ""
 
-    def _keep(self, folder: str) -> NoReturn:
-        """Be the keeper."""
-        from .keeper import Keeper
-
+    def _build(self, keep: Keep, folder: str) -> NoReturn:
+        """In the keeper: build the world and say so."""
         arrange({CONTROL: self.control, CHANNEL: self._below.fileno()})
         with socket.socket(fileno=CHANNEL) as above:
             try:
-                identity, entrances = _build(self.config, self.workspace, folder)
+                identity, entrances = build_world(self.config, self.workspace, folder)
             except Exception as error:
                 above.send(f"{type(error).__name__}: {error}".encode()[:1000])
                 os._exit(1)
             socket.send_fds(above, [json.dumps(identity).encode()], entrances)
         for descriptor in entrances:
             os.close(descriptor)
-        Keeper(self.config).serve()
+        keep(self.config)
 
 
-def _build(config: dict[str, Any], workspace: Workspace, folder: str) -> tuple[list[int], list[int]]:
+def build_world(config: dict[str, Any], workspace: Workspace, folder: str) -> tuple[list[int], list[int]]:
     """Pid namespace and device of the files, and the entrances."""
     if not config["namespaces"]:
         os.mkdir(folder, 0o700)

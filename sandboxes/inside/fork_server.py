@@ -26,6 +26,7 @@ from typing import Any
 
 from . import seccomp
 from .births import Birth
+from .keeper import keep
 from .keepers import Keepers, Wakeup
 from .kernel import (
     CLONE_NEWNET,
@@ -85,7 +86,7 @@ class ForkServer:
         folder = os.path.join(self.config["directory"], str(self.started))
         control, channel, out, err, *cgroups = descriptors
         birth = Birth(self.config, control, cgroups, "new")
-        reason = birth.begin(self.keepers, folder) or birth.ready()
+        reason = birth.begin(self.keepers, keep, folder) or birth.ready()
         if reason:
             os.write(err, reason.encode())
         else:
@@ -168,7 +169,7 @@ def try_session(config: dict[str, Any]) -> None:
     with socket.socket() as nobody:
         birth = Birth(config, nobody.fileno(), [], "new")
         folder = os.path.join(config["directory"], "0")
-        reason = birth.begin(keepers, folder) or birth.ready()
+        reason = birth.begin(keepers, keep, folder) or birth.ready()
         birth.abandon(keepers)
         birth.close()
     if reason:

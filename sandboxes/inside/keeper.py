@@ -32,6 +32,11 @@ from .world import allow_namespaces
 ENOUGH_NAMESPACES = 1 << 16
 
 
+def keep(config: dict[str, Any]) -> NoReturn:
+    """Be the keeper of the session whose world has just been built."""
+    Keeper(config).serve()
+
+
 class Keeper:
     """Obeys the host and reaps. Its worker is the child of whoever keeps the level above, who tells of its end."""
 
@@ -126,7 +131,7 @@ class Keeper:
     def start_keepers(self, births: list[Birth]) -> str:
         """Start the keepers of the branches; why that is impossible, or empty."""
         allow_namespaces(ENOUGH_NAMESPACES)
-        reasons = [reason for birth in births if (reason := birth.begin(self.keepers))]
+        reasons = [reason for birth in births if (reason := birth.begin(self.keepers, keep))]
         reasons += [reason for birth in births if (reason := birth.ready())]
         if not reasons:
             return ""

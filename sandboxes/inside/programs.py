@@ -11,6 +11,8 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
+COMMANDS = {"bash": ("bash", "-c"), "node": ("node", "-e")}
+
 
 def execute(code: str, filename: str, namespace: dict[str, Any]) -> None:
     """Run a program; like a notebook, show the value of a last expression."""
@@ -47,12 +49,13 @@ def flush() -> None:
             continue  # the program closed or replaced it: its own affair
 
 
-def run_process(command: str, code: str) -> str:
+def run_process(language: str, code: str) -> str:
     """Execute a program of another language, which writes to our own streams; the status."""
+    command, option = COMMANDS[language]
     if shutil.which(command) is None:
         return "absent"
     flush()
-    done = subprocess.run([command], input=code.encode(errors="replace"), check=False)
+    done = subprocess.run([command, option, code], stdin=subprocess.DEVNULL, check=False)
     return "error" if done.returncode else "ok"
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from .copying import copy_tree
 from .kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount
 
+FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 Workspace = Literal["new", "kept", "copied"]
 ENTRANCES = ("user", "pid", "mnt", "ipc")  # in the order in which a worker enters
 
@@ -40,9 +41,15 @@ def furnish(config: dict[str, Any], workspace: Workspace) -> None:
         os.close(old)
         for alias in config["aliases"]:
             mount(target, alias, "", MS_BIND)
-    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    for shared in config["shared"]:
+        empty(shared)
     if config["own_proc"]:
-        mount("proc", "/proc", "proc", flags)
+        mount("proc", "/proc", "proc", FLAGS)
         allow_namespaces(0)  # no way back to capabilities
     else:
-        mount("tmpfs", "/proc", "tmpfs", flags | MS_RDONLY, "size=4k,mode=0555")
+        empty("/proc")
+
+
+def empty(folder: str) -> None:
+    """Cover a folder with one in which there is nothing."""
+    mount("tmpfs", folder, "tmpfs", FLAGS | MS_RDONLY, "size=4k,mode=0555")
