@@ -14,7 +14,7 @@ from .keepers import CONTROL, Keepers, arrange, join_cgroups
 from .kernel import PR_SET_DUMPABLE, prctl
 from .limits import tighten
 from .processes import namespace
-from .world import ENTRANCES, Workspace, furnish
+from .world import ENTRANCES, Workspace, furnish, furnish_proc
 
 Keep = Callable[[dict[str, Any]], NoReturn]
 
@@ -107,5 +107,6 @@ def build_world(config: dict[str, Any], workspace: Workspace, folder: str) -> tu
     furnish(config, workspace)
     identity = [namespace("self"), os.stat(config["directory"]).st_dev]
     entrances = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name in ENTRANCES]
+    furnish_proc(config)
     prctl(PR_SET_DUMPABLE, 0)  # out of the reach of programs
     return identity, entrances

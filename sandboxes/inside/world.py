@@ -26,7 +26,7 @@ def allow_namespaces(count: int) -> None:
 
 
 def furnish(config: dict[str, Any], workspace: Workspace) -> None:
-    """Map the own uid; mount an own /proc and a bounded workspace: empty, the one that is there, or its copy."""
+    """Map the own uid; mount a bounded workspace: empty, the one that is there, or its copy."""
     Path("/proc/self/oom_score_adj").write_text("1000")  # short of memory, a session goes before the fork server
     map_ids(config["uid"], config["gid"])
     if workspace != "kept":
@@ -43,6 +43,10 @@ def furnish(config: dict[str, Any], workspace: Workspace) -> None:
             mount(target, alias, "", MS_BIND)
     for shared in config["shared"]:
         empty(shared)
+
+
+def furnish_proc(config: dict[str, Any]) -> None:
+    """Mount an own /proc, which ends the sight of the one outside."""
     if config["own_proc"]:
         mount("proc", "/proc", "proc", FLAGS)
         allow_namespaces(0)  # no way back to capabilities
