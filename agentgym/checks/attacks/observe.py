@@ -1,0 +1,94 @@
+"""What the host's own /proc says of processes that bear a mark, and of the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def processes(mark: str) -> list[int]:
+    """Processes whose name or command line bears `mark`, zombies included. Its own is never among them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended while we looked
+            named = (folder / "comm").read_text(errors="replace").strip() == mark
+            if named or mark.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def status(pid: int) -> dict[str, str]:
+    """/proc/PID/status; empty for one that is gone."""
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return {}
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes, some of which may be gone."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def count_threads(mark: str) -> float:
+    """Threads, and so processes, of those that bear `mark`; zombies count."""
+    return sum(int(status(pid).get("Threads", 0)) for pid in processes(mark))
+
+
+def private_memory(mark: str) -> float:
+    """Bytes of anonymous memory that the marked processes hold."""
+    total = 0
+    for pid in processes(mark):
+        with suppress(OSError):
+            resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
+            total += (int(resident) - int(shared)) * PAGE
+    return total
+
+
+def shared_memory(mark: str) -> float:
+    """Bytes of shared memory and tmpfs on the whole machine."""
+    return meminfo("Shmem")
+
+
+def used_memory(mark: str) -> float:
+    """Bytes of memory on the whole machine that nobody else can have."""
+    return meminfo("MemTotal") - meminfo("MemAvailable")
+
+
+def meminfo(key: str) -> int:
+    """A line of /proc/meminfo, in bytes."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines[key].split()[0]) << 10
+
+
+def open_files(mark: str) -> float:
+    """Open files of the whole machine, also those in flight between sockets."""
+    return int(Path("/proc/sys/fs/file-nr").read_text().split()[0])
+
+
+def used_disk(mark: str) -> float:
+    """Bytes on the whole machine's disks and in its tmpfs."""
+    total = 0.0
+    for device in disks():
+        found = os.statvfs(device)
+        total += (found.f_blocks - found.f_bfree) * found.f_frsize
+    return total + meminfo("Shmem")
+
+
+def used_inodes(mark: str) -> float:
+    """Files on the whole machine's disks."""
+    return sum(found.f_files - found.f_ffree for found in map(os.statvfs, disks()))
+
+
+def disks() -> list[str]:
+    """A mount point of each mounted disk."""
+    lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return list({words[0]: words[1] for words in lines if words[0].startswith("/dev/")}.values())
