@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import uuid4
 
 from agentgym.checks.attacks.canary import Canary
@@ -31,13 +31,13 @@ def secrets(data): return set(re.findall(rb'canary-[0-9a-f]{{32}}', data))
 """Before every attacking program: what an attacker may know of the host, and a name for its processes."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Arena:
     """One sandbox host under one attack. mark: the name that the attack's processes bear, and their children."""
 
     sessions: Sessions
     canary: Canary
-    mark: str = field(default_factory=lambda: f"agx{uuid4().hex[:12]}")
+    mark: str
 
     async def open(self) -> Sandbox:
         """A fresh session."""
@@ -63,7 +63,7 @@ Judge = Callable[[Arena, str], Awaitable[str]]
 @dataclass(frozen=True, slots=True)
 class Attack:
     """promise: what must hold all the same. needs: the protection that holds it, as the sandbox's `protections()`
-    name it. alone: measures the whole machine, or burdens it, so that no other attack runs beside it."""
+    name it. alone: judged by something that other attacks change too, so that none runs beside it."""
 
     name: str
     promise: str
@@ -79,9 +79,10 @@ async def carry_out(attack: Attack, config: SandboxConfig, canary: Canary) -> st
     Whatever the attack promises by itself, a session next to it keeps its state, a session opened after it
     works, and none of its processes outlives the host. Those that do are killed here.
     """
-    async with open_host(config) as sessions:
-        arena = Arena(sessions, canary)
-        try:
+    mark = f"agx{uuid4().hex[:12]}"
+    try:
+        async with open_host(config) as sessions:
+            arena = Arena(sessions, canary, mark)
             bystander = await arena.open()
             await bystander.run("x = 1")
             seen = await attack.judge(arena, attack.program)
@@ -89,11 +90,18 @@ async def carry_out(attack: Attack, config: SandboxConfig, canary: Canary) -> st
             expect_output(
                 await (await arena.open()).run("print(6 * 7)", SECONDS), "42", "a session after it works"
             )
-            await sessions.stack.aclose()
-            await expect_gone(arena.mark, "when the host is closed")
-        finally:
-            kill(processes(arena.mark))
+        await expect_gone(mark, "when the host is closed")
+    finally:
+        await end(mark)
     return seen
+
+
+async def end(mark: str) -> None:
+    """Kill what bears `mark`, and what it forks meanwhile."""
+    for pause in PAUSES:
+        if not kill(processes(mark)):
+            return
+        await asyncio.sleep(pause)
 
 
 async def expect_gone(mark: str, when: str) -> None:

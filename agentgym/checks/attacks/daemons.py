@@ -49,7 +49,7 @@ ATTACKS = (
         "a process that forks and leaves, over and over, is caught",
         """
 if os.fork() == 0:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 8
     while time.monotonic() < end:
         if os.fork(): os._exit(0)
         os.setsid()

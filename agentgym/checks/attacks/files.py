@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from agentgym.checks.attacks.attack import Arena, Attack
-from agentgym.checks.attacks.judges import DONE, gets_nothing, keeps_secret, tail
+from agentgym.checks.attacks.judges import expect_carried_out, gets_nothing, keeps_secret
 from agentgym.checks.harness import Broken, expect
 
 PRIVATE = ("/etc/shadow", "/etc/gshadow", "/etc/machine-id", "/etc/sudoers", "/proc/1/cmdline")
@@ -23,7 +23,7 @@ roots = [''] + [f'/proc/{pid}/{way}' for pid in os.listdir('/proc') if pid.isdig
 async def reads_none(arena: Arena, program: str) -> str:
     """Nothing that the program prints is the content of a private file that the host has."""
     result = await arena.attack(await arena.open(), program)
-    expect(DONE in result.stdout, f"it could not try all it meant to: {result.status}: {tail(result)}")
+    expect_carried_out(result)
     ours = private()
     got = [path for path, content in ours.items() if content.hex() in result.stdout]
     expect(not got, f"it reads the host's {', '.join(got)}")
@@ -39,7 +39,7 @@ def private() -> dict[str, bytes]:
 async def writes_none(arena: Arena, program: str) -> str:
     """No file with the attack's mark appears in the host's folders."""
     result = await arena.attack(await arena.open(), program)
-    expect(DONE in result.stdout, f"it could not try all it meant to: {result.status}: {tail(result)}")
+    expect_carried_out(result)
     tried = [Path(line) for line in result.stdout.splitlines() if line.startswith("/")]
     found = [path for path in tried if await asyncio.to_thread(path.exists)]
     for path in found:

@@ -49,8 +49,8 @@ for thing in gc.get_objects():
         """
 frame = sys._getframe()
 while frame:
-    for name, value in list(frame.f_globals.items()):
-        if callable(value) and not isinstance(value, type): frame.f_globals[name] = lambda *args, **kwargs: {}
+    for name in list(frame.f_globals):
+        if not name.startswith('_') and frame.f_globals is not globals(): frame.f_globals[name] = None
     frame = frame.f_back
 """,
         answers,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from agentgym.checks.attacks.attack import SECONDS, Arena, Judge, expect_gone
 from agentgym.checks.harness import expect
@@ -65,16 +66,25 @@ async def gets_nothing(arena: Arena, program: str) -> str:
     result = await arena.attack(await arena.open(), program)
     *got, last = result.stdout.split("\n")[:-1] or [""]
     expect(last == DONE, f"it could not try all it meant to: {result.status}: {tail(result)}")
-    expect(not got, f"it got {', '.join(got)}"[:600])
+    expect(not got, f"it got {', '.join(got)[:600]!a}")
     return "refused"
 
 
 async def keeps_secret(arena: Arena, program: str) -> str:
     """The host's secret does not arrive in anything the program writes, though it tried all it meant to."""
-    result = await arena.attack(await arena.open(), program)
-    expect(arena.canary.secret not in result.stdout + result.stderr, "it got the host's secret")
-    expect(DONE in result.stdout, f"it could not try all it meant to: {result.status}: {tail(result)}")
+    expect_secret_kept(arena, await arena.attack(await arena.open(), program))
     return "the secret was not found"
+
+
+def expect_secret_kept(arena: Arena, result: ExecResult) -> None:
+    """Raise Broken unless the program tried all it meant to, and wrote nothing that holds the secret."""
+    expect(arena.canary.secret not in result.stdout + result.stderr, "it got the host's secret")
+    expect_carried_out(result)
+
+
+def expect_carried_out(result: ExecResult) -> None:
+    """Raise Broken unless the program came to its end."""
+    expect(DONE in result.stdout, f"it could not try all it meant to: {result.status}: {tail(result)}")
 
 
 async def leaves_nothing(arena: Arena, program: str) -> str:
@@ -86,23 +96,31 @@ async def leaves_nothing(arena: Arena, program: str) -> str:
     return f"ended as {result.status}; nothing was left"
 
 
+async def watch(run: Coroutine[Any, Any, ExecResult], look: Callable[[], object]) -> ExecResult:
+    """The end of `run`. Meanwhile the host looks, some 20 times a second."""
+    running = asyncio.ensure_future(run)
+    try:
+        while not running.done():
+            await asyncio.wait({running}, timeout=LOOK)
+            look()
+        return running.result()
+    finally:
+        running.cancel()
+
+
 def bounded(measure: Callable[[str], float], most: float, unit: str = "", timeout: float = SECONDS) -> Judge:
     """`measure`, taken of the mark by the host while the program runs, never grows by more than `most`."""
 
     async def judge(arena: Arena, program: str) -> str:
         before = measure(arena.mark)
-        running = asyncio.ensure_future(arena.attack(await arena.open(), program, timeout))
-        peak = 0.0
-        try:
-            while not running.done():
-                await asyncio.wait({running}, timeout=LOOK)
-                peak = max(peak, measure(arena.mark) - before)
-        finally:
-            running.cancel()
+        grown: list[float] = []
+        run = arena.attack(await arena.open(), program, timeout)
+        result = await watch(run, lambda: grown.append(measure(arena.mark) - before))
+        peak = max(grown)
         scale = 1 << 20 if unit == "MiB" else 1
         seen = f"{peak / scale:.0f} {unit}".strip()
         expect(peak <= most, f"it came to {seen}, over {most / scale:.0f}")
-        return f"ended as {running.result().status} at {seen}"
+        return f"ended as {result.status} at {seen}"
 
     return judge
 
@@ -116,7 +134,7 @@ def unseen(reader: str) -> Judge:
     async def judge(arena: Arena, program: str) -> str:
         beside, session = await arena.open(), await arena.open()
         left = await arena.attack(session, program)
-        expect(DONE in left.stdout, f"it could not try all it meant to: {left.status}: {tail(left)}")
+        expect_carried_out(left)
         await _expect_unseen(arena, beside, reader, "another session")
         await session.close()
         await _expect_unseen(arena, await arena.open(), reader, "a later session")
@@ -129,7 +147,7 @@ async def _expect_unseen(arena: Arena, session: Sandbox, reader: str, who: str) 
     result = await arena.attack(session, reader)
     *found, last = result.stdout.split("\n")[:-1] or [""]
     expect(last == DONE, f"{who} could not look: {result.status}: {tail(result)}")
-    expect(not found, f"{who} sees {', '.join(found)}"[:600])
+    expect(not found, f"{who} sees {', '.join(found)[:600]!a}")
 
 
 def tail(result: ExecResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentgym.checks.attacks.attack import Arena, Attack
-from agentgym.checks.attacks.judges import DONE, gets_nothing, keeps_secret, tail
+from agentgym.checks.attacks.judges import DONE, expect_carried_out, gets_nothing, keeps_secret, tail
 from agentgym.checks.harness import Broken, expect
 
 SWITCH = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -31,7 +31,7 @@ async def switch_stays(arena: Arena, program: str) -> str:
 
 async def groups_stay(arena: Arena, program: str) -> str:
     result = await arena.attack(await arena.open(), program)
-    expect(DONE in result.stdout, f"it could not try all it meant to: {result.status}: {tail(result)}")
+    expect_carried_out(result)
     made = remove_groups(arena.mark)
     expect(not made, f"it makes control groups: {', '.join(made)}")
     expect(result.stdout == f"{DONE}\n", f"it writes to {' '.join(result.stdout.split())}")
@@ -46,14 +46,6 @@ def remove_groups(name: str) -> list[str]:
         folder.rmdir()
     return [str(folder) for folder in found]
 
-
-SCAN = """
-def look(path, size=1 << 16):
-    try:
-        with open(path, 'rb') as file: return file.read(size)
-    except OSError: return b''
-pids = {host['pid'], os.getppid(), *[int(pid) for pid in os.listdir('/proc') if pid.isdigit()]}
-"""
 
 ATTACKS = (
     Attack(
@@ -78,7 +70,12 @@ print('attack carried out')
     Attack(
         "command lines",
         "no process of the host is seen, nor its command line",
-        SCAN + "for pid in pids: print(*secrets(look(f'/proc/{pid}/cmdline')))\nprint('attack carried out')",
+        """
+for pid in {str(host['pid']), *os.listdir('/proc')}:
+    try: print(*secrets(open(f'/proc/{pid}/cmdline', 'rb').read()))
+    except OSError: pass
+print('attack carried out')
+""",
         keeps_secret,
         needs="processes",
     ),
@@ -104,9 +101,9 @@ print('attack carried out')
     Attack(
         "files of processes",
         "no open file of a process of the host's is opened, by its number or by pidfd_getfd",
-        SCAN
-        + """
-for pid in pids: print(*secrets(look(f"/proc/{pid}/fd/{host['descriptor']}")))
+        """
+try: print(*secrets(open(f"/proc/{host['pid']}/fd/{host['descriptor']}", 'rb').read()))
+except OSError: pass
 try:
     stolen = libc.syscall(438, os.pidfd_open(host['pid']), host['descriptor'], 0)
     print(*secrets(os.pread(stolen, 100, 0)))

@@ -18,7 +18,8 @@ print('attack carried out')
 """,
         unseen("""
 import builtins, decimal, json, random
-print(*[name for name, module in list(sys.modules.items()) if hasattr(module, mark)], sep='\\n', end='')
+for name, module in list(sys.modules.items()):
+    if hasattr(module, mark): print(name); delattr(module, mark)
 print('attack carried out')
 """),
     ),
@@ -33,7 +34,7 @@ print('attack carried out')
 """,
         unseen("""
 for folder in ('.', '/tmp', '/var/tmp', '/dev/shm', '/run', '/dev/mqueue', os.path.expanduser('~')):
-    if os.path.lexists(f'{folder}/{mark}'): print(folder)
+    if os.path.lexists(f'{folder}/{mark}'): print(folder); os.remove(f'{folder}/{mark}')
 print('attack carried out')
 """),
     ),

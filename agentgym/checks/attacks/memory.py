@@ -74,16 +74,18 @@ for pid in children: os.waitpid(pid, 0)
         "tmpfs",
         "what is written to a file system in memory counts as the session's",
         """
-for folder in ('.', '/dev/shm', '/tmp', '/run'):
+mounts = [line.split() for line in open('/proc/self/mounts')]
+paths = [f'{words[1]}/{mark}-{i}' for words in mounts if words[2] == 'tmpfs' for i in range(24)]
+written = []
+for path in paths:
     try:
-        for i in range(24):
-            with open(f'{folder}/{mark}-{i}', 'wb') as file:
-                for _ in range(64): file.write(b'x' * (1 << 20))
+        with open(path, 'wb') as file:
+            written.append(path)
+            for _ in range(64): file.write(b'x' * (1 << 20))
     except OSError: pass
-    time.sleep(0.2)
-    for i in range(24):
-        try: os.remove(f'{folder}/{mark}-{i}')
-        except OSError: pass
+    if len(written) == 24: break
+time.sleep(0.5)
+for path in written: os.remove(path)
 """,
         bounded(shared_memory, MOST, "MiB"),
         needs="memory",

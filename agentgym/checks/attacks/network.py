@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from contextlib import suppress
 
 from agentgym.checks.attacks.attack import Arena, Attack
-from agentgym.checks.attacks.judges import DONE, LOOK, gets_nothing, keeps_secret, tail, unseen
+from agentgym.checks.attacks.judges import (
+    expect_carried_out,
+    expect_secret_kept,
+    gets_nothing,
+    unseen,
+    watch,
+)
 from agentgym.checks.harness import expect
 
 ADDRESSES = "['127.0.0.1', '::1', 'localhost', 'host.docker.internal', '172.17.0.1', '10.0.2.2']"
@@ -20,25 +25,25 @@ async def unheard(arena: Arena, program: str) -> str:
     heard = any(arena.mark.encode() in word for word in arena.canary.heard)
     expect(not heard, "a service of the host hears it")
     expect(arena.canary.secret not in result.stdout, "a service of the host answers it")
-    expect(DONE in result.stdout, f"it could not try all it meant to: {result.status}: {tail(result)}")
+    expect_carried_out(result)
     return "the host's services hear the host, but not the program"
 
 
 async def overhears_nothing(arena: Arena, program: str) -> str:
     """The program does not see the secret that the host sends to itself meanwhile."""
-    listening = asyncio.ensure_future(keeps_secret(arena, program))
+    end = ("127.0.0.1", arena.canary.facts["udp"])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        while not listening.done():
-            sender.sendto(arena.canary.secret.encode(), ("127.0.0.1", arena.canary.facts["udp"]))
-            await asyncio.wait({listening}, timeout=LOOK)
-    return listening.result()
+        run = arena.attack(await arena.open(), program)
+        result = await watch(run, lambda: sender.sendto(arena.canary.secret.encode(), end))
+    expect_secret_kept(arena, result)
+    return "not overheard"
 
 
 async def sees_no_interface(arena: Arena, program: str) -> str:
     """The program finds none of the host's interfaces, which the host lists."""
     ours = {name for _, name in socket.if_nameindex()} - {"lo"}
     result = await arena.attack(await arena.open(), program)
-    expect(DONE in result.stdout, f"it could not try all it meant to: {result.status}: {tail(result)}")
+    expect_carried_out(result)
     seen = ours & set(result.stdout.split())
     expect(not seen, f"it sees the host's interfaces {', '.join(sorted(seen))}")
     return f"none of {len(ours)} interfaces seen"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,11 +30,12 @@ def status(pid: int) -> dict[str, str]:
     return {}
 
 
-def kill(pids: Iterable[int]) -> None:
-    """Kill processes, some of which may be gone."""
+def kill(pids: list[int]) -> bool:
+    """Kill processes, some of which may be gone; False when there were none."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    return bool(pids)
 
 
 def count_threads(mark: str) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from agentgym.checks.attacks.attack import Arena, Attack
-from agentgym.checks.attacks.judges import LOOK, gets_nothing, tail, unseen
+from agentgym.checks.attacks.judges import gets_nothing, tail, unseen, watch
 from agentgym.checks.attacks.observe import processes, status
 from agentgym.checks.harness import expect
 
@@ -27,20 +25,17 @@ NO_CAPABILITY = "0" * 16
 
 async def stays_unprivileged(arena: Arena, program: str) -> str:
     """Seen from the host: not root, no capability, no way to gain one."""
-    running = asyncio.ensure_future(arena.attack(await arena.open(), program))
-    seen = 0
-    while not running.done():
-        await asyncio.wait({running}, timeout=LOOK)
-        for row in map(status, processes(arena.mark)):
-            if "CapEff" not in row:
-                continue  # it ended while we looked
-            seen += 1
-            expect("0" not in row["Uid"].split(), "it runs as the host's root")
-            held = [row[key] for key in ("CapInh", "CapPrm", "CapEff", "CapAmb")]
-            expect(held == [NO_CAPABILITY] * 4, f"it has capabilities: {held}")
-            expect(row.get("NoNewPrivs") == "1", "a set-user-id program would raise it")
-    expect(seen > 0, f"the host saw no process of it: {tail(running.result())}")
-    return f"seen {seen} times from the host: no root, no capability"
+    rows: list[dict[str, str]] = []
+    run = arena.attack(await arena.open(), program)
+    result = await watch(run, lambda: rows.extend(map(status, processes(arena.mark))))
+    rows = [row for row in rows if "CapEff" in row]  # others ended while we looked
+    expect(bool(rows), f"the host saw no process of it: {tail(result)}")
+    for row in rows:
+        expect("0" not in row["Uid"].split(), "it runs as the host's root")
+        held = [row[key] for key in ("CapInh", "CapPrm", "CapEff", "CapAmb")]
+        expect(held == [NO_CAPABILITY] * 4, f"it has capabilities: {held}")
+        expect(row.get("NoNewPrivs") == "1", "a set-user-id program would raise it")
+    return f"seen {len(rows)} times from the host: no root, no capability"
 
 
 ATTACKS = (

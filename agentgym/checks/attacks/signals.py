@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from agentgym.checks.attacks.attack import Arena, Attack, expect_status
-from agentgym.checks.attacks.judges import LOOK, answers, ends, tail
+from agentgym.checks.attacks.judges import answers, ends, tail, watch
 from agentgym.checks.attacks.observe import status
 from agentgym.checks.harness import expect
 from agentgym.checks.sandbox import expect_output
@@ -28,14 +26,13 @@ async def spares_the_host(arena: Arena, program: str) -> str:
 
 async def traces_nothing(arena: Arena, program: str) -> str:
     """The host sees no tracer on its process while the program tries."""
-    running = asyncio.ensure_future(arena.attack(await arena.open(), program))
     tracers = set()
-    while not running.done():
-        await asyncio.wait({running}, timeout=LOOK)
-        tracers.add(status(arena.canary.process.pid).get("TracerPid", "gone"))
-    expect_status(running.result(), "ok")
+    pid = arena.canary.process.pid
+    run = arena.attack(await arena.open(), program)
+    result = await watch(run, lambda: tracers.add(status(pid).get("TracerPid", "gone")))
+    expect_status(result, "ok")
     expect(tracers == {"0"}, "it traces a process of the host")
-    expect("traced" not in running.result().stdout, f"it traces {tail(running.result())}")
+    expect("traced" not in result.stdout, f"it traces {tail(result)}")
     return "no tracer on the host's process"
 
 
@@ -55,6 +52,7 @@ ATTACKS = (
         GUARD + "    os.kill(0, signal.SIGURG)\n    os.kill(-1, signal.SIGURG)\n    os.kill(-1, signal.SIGKILL)",
         spares_the_host,
         needs="processes",
+        alone=True,
     ),
     Attack(
         "signal to the group",
@@ -62,6 +60,7 @@ ATTACKS = (
         GUARD + "    os.killpg(0, signal.SIGKILL)",
         spares_the_host,
         needs="processes",
+        alone=True,
     ),
     Attack(
         "killing the parents",
@@ -75,6 +74,7 @@ ATTACKS = (
 """,
         spares_the_host,
         needs="processes",
+        alone=True,
     ),
     Attack(
         "stopping oneself",
@@ -98,6 +98,7 @@ for number in (signal.SIGURG, signal.SIGTERM, signal.SIGHUP):
 """,
         spares_the_host,
         needs="processes",
+        alone=True,
     ),
     Attack(
         "signal to another session",
@@ -125,5 +126,6 @@ for pid in victims:
 """,
         traces_nothing,
         needs="processes",
+        alone=True,
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentgym.checks.attacks.attack import Arena, Attack
-from agentgym.checks.attacks.judges import tail
+from agentgym.checks.attacks.judges import MOST_KEPT, tail
 from agentgym.checks.harness import Broken, expect
 
 LATER = """
@@ -24,6 +24,7 @@ async def told(arena: Arena, program: str) -> str:
         lost = bool(statuses) and statuses[-1] not in ("ok", "error")
         expect(result.restarted or not lost, f"after {statuses[-1:]} a run does not say `restarted`")
         statuses.append(result.status)
+        expect(len(result.stdout) <= MOST_KEPT, f"{len(result.stdout)} characters of its output were kept")
         if result.status == "ok" and result.stdout.strip().endswith("later"):
             seen = await session.run("print('kept' in globals())")
             fresh = result.restarted or lost
