@@ -1,4 +1,4 @@
-"""The contracts as runnable checks: `agentgym check env=retool`, `agentgym check sandbox=local`; and the attacks."""
+"""The contracts as runnable checks: `agentgym check env=retool`, `agentgym check sandbox=local`; and attacks."""
 
 from agentgym.checks.attacks.suite import attack_sandbox
 from agentgym.checks.env import check_env

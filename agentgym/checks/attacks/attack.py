@@ -116,5 +116,10 @@ async def expect_gone(mark: str, when: str) -> None:
 
 def expect_status(result: ExecResult, *statuses: Status) -> None:
     """Raise Broken unless the run ended so."""
-    reason = ascii((result.stderr.strip() or result.stdout.strip())[-300:])
-    expect(result.status in statuses, f"it ends as {result.status}, not as {' or '.join(statuses)}: {reason}")
+    wanted = " or ".join(statuses)
+    expect(result.status in statuses, f"it ends as {result.status}, not as {wanted}: {tail(result)}")
+
+
+def tail(result: ExecResult) -> str:
+    """The end of what a run wrote, on one line."""
+    return ascii((result.stderr.strip() or result.stdout.strip())[-300:])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentgym.checks.attacks.attack import SECONDS, Arena, Attack, expect_gone
-from agentgym.checks.attacks.judges import ends, tail
+from agentgym.checks.attacks.attack import SECONDS, Arena, Attack, expect_gone, expect_status
+from agentgym.checks.attacks.judges import ends
 from agentgym.checks.harness import expect
 
 LEAST_SHARE = 0.2
@@ -28,7 +28,7 @@ print((time.process_time() - used) / 2)
 async def ends_with_children(arena: Arena, program: str) -> str:
     session = await arena.open()
     result = await arena.attack(session, program, timeout=1.0)
-    expect(result.status == "timeout", f"it ends as {result.status}, not as timeout: {tail(result)}")
+    expect_status(result, "timeout")
     await expect_gone(arena.mark, "after the deadline")
     return "all of them dead after the deadline"
 

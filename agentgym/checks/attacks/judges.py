@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from agentgym.checks.attacks.attack import SECONDS, Arena, Judge, expect_gone
+from agentgym.checks.attacks.attack import SECONDS, Arena, Judge, expect_gone, expect_status, tail
 from agentgym.checks.harness import expect
 from agentgym.checks.sandbox import expect_output
 from agentgym.sandbox import ExecResult, Sandbox, Status
@@ -27,10 +27,7 @@ def ends(*statuses: Status, timeout: float = SECONDS) -> Judge:
     async def judge(arena: Arena, program: str) -> str:
         session = await arena.open()
         result = await arena.attack(session, program, timeout)
-        expect(
-            result.status in statuses,
-            f"it ends as {result.status}, not as {' or '.join(statuses)}: {tail(result)}",
-        )
+        expect_status(result, *statuses)
         kept = len(result.stdout) + len(result.stderr)
         expect(kept <= MOST_KEPT, f"{kept} characters of its output were kept")
         await expect_usable(session, result)
@@ -148,8 +145,3 @@ async def _expect_unseen(arena: Arena, session: Sandbox, reader: str, who: str) 
     *found, last = result.stdout.split("\n")[:-1] or [""]
     expect(last == DONE, f"{who} could not look: {result.status}: {tail(result)}")
     expect(not found, f"{who} sees {', '.join(found)[:600]!a}")
-
-
-def tail(result: ExecResult) -> str:
-    """The end of what a run wrote, on one line."""
-    return ascii((result.stderr.strip() or result.stdout.strip())[-300:])

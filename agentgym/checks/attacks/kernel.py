@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentgym.checks.attacks.attack import Arena, Attack
-from agentgym.checks.attacks.judges import DONE, expect_carried_out, gets_nothing, keeps_secret, tail
+from agentgym.checks.attacks.attack import Arena, Attack, tail
+from agentgym.checks.attacks.judges import DONE, expect_carried_out, gets_nothing, keeps_secret
 from agentgym.checks.harness import Broken, expect
 
 SWITCH = Path("/proc/sys/fs/inotify/max_queued_events")

@@ -37,6 +37,7 @@ for folder in ('.', '/tmp', '/var/tmp', '/dev/shm', '/run', '/dev/mqueue', os.pa
     if os.path.lexists(f'{folder}/{mark}'): print(folder); os.remove(f'{folder}/{mark}')
 print('attack carried out')
 """),
+        needs="files",
     ),
     Attack(
         "System V objects",
@@ -54,6 +55,7 @@ if semaphore >= 0: print('a semaphore'); libc.semctl(semaphore, 0, 0)
 if queue >= 0: print('a queue'); libc.msgctl(queue, 0, None)
 print('attack carried out')
 """),
+        needs="processes",
     ),
     Attack(
         "locks",

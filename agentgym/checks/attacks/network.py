@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 
 from agentgym.checks.attacks.attack import Arena, Attack
 from agentgym.checks.attacks.judges import (
@@ -50,12 +49,12 @@ async def sees_no_interface(arena: Arena, program: str) -> str:
 
 
 async def no_vsock(arena: Arena, program: str) -> str:
-    """No vsock, which belongs to no network namespace: the host listens on it where it can."""
-    with suppress(OSError, AttributeError), socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as listener:
-        listener.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
-        arena.canary.facts["vsock"] = listener.getsockname()[1]
-        return await gets_nothing(arena, program)
-    return "the host has no vsock"
+    """No vsock, which belongs to no network namespace; the host itself can have one, or all is well."""
+    try:
+        socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM).close()
+    except OSError:
+        return "the host has no vsock"
+    return await gets_nothing(arena, program)
 
 
 ATTACKS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def status(pid: int) -> dict[str, str]:
 
 
 def kill(pids: list[int]) -> bool:
-    """Kill processes, some of which may be gone; False when there were none."""
+    """Kill processes, of which some may be gone and some another user's; False when there were none."""
     for pid in pids:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     return bool(pids)
 
@@ -75,20 +76,12 @@ def open_files(mark: str) -> float:
 
 
 def used_disk(mark: str) -> float:
-    """Bytes on the whole machine's disks and in its tmpfs."""
-    total = 0.0
-    for device in disks():
-        found = os.statvfs(device)
-        total += (found.f_blocks - found.f_bfree) * found.f_frsize
-    return total + meminfo("Shmem")
-
-
-def used_inodes(mark: str) -> float:
-    """Files on the whole machine's disks."""
-    return sum(found.f_files - found.f_ffree for found in map(os.statvfs, disks()))
+    """Bytes on the whole machine's disks that a session might write to, and in its tmpfs."""
+    used = sum((found.f_blocks - found.f_bfree) * found.f_frsize for found in map(os.statvfs, disks()))
+    return used + meminfo("Shmem")
 
 
 def disks() -> list[str]:
-    """A mount point of each mounted disk."""
-    lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return list({words[0]: words[1] for words in lines if words[0].startswith("/dev/")}.values())
+    """A folder on each of those disks."""
+    folders = ["/", "/var/tmp", "/var/lib", "/home", tempfile.gettempdir()]
+    return list({os.stat(folder).st_dev: folder for folder in folders if os.path.isdir(folder)}.values())

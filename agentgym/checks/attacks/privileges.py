@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentgym.checks.attacks.attack import Arena, Attack
-from agentgym.checks.attacks.judges import gets_nothing, tail, unseen, watch
+from agentgym.checks.attacks.attack import Arena, Attack, tail
+from agentgym.checks.attacks.judges import gets_nothing, unseen, watch
 from agentgym.checks.attacks.observe import processes, status
 from agentgym.checks.harness import expect
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentgym.checks.attacks.attack import Arena, Attack, expect_status
-from agentgym.checks.attacks.judges import answers, ends, tail, watch
+from agentgym.checks.attacks.attack import Arena, Attack, expect_status, tail
+from agentgym.checks.attacks.judges import answers, ends, watch
 from agentgym.checks.attacks.observe import status
 from agentgym.checks.harness import expect
 from agentgym.checks.sandbox import expect_output

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentgym.checks.attacks.attack import Arena, Attack
-from agentgym.checks.attacks.judges import MOST_KEPT, tail
+from agentgym.checks.attacks.attack import Arena, Attack, tail
+from agentgym.checks.attacks.judges import MOST_KEPT
 from agentgym.checks.harness import Broken, expect
 
 LATER = """
