@@ -83,9 +83,9 @@ print('attack carried out')
 import resource
 os.environ[mark] = '1'
 os.umask(0o123)
-os.nice(3)
 os.chdir('/')
-resource.setrlimit(resource.RLIMIT_NOFILE, (77, 77))
+try: resource.setrlimit(resource.RLIMIT_NOFILE, (77, 77))
+except (OSError, ValueError): pass
 print('attack carried out')
 """,
         unseen("""

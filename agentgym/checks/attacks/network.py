@@ -104,8 +104,8 @@ print('attack carried out')
         "abstract socket between sessions",
         "a socket without a file does not join two sessions",
         """
-listener = socket.socket(socket.AF_UNIX)
 try:
+    listener = socket.socket(socket.AF_UNIX)
     listener.bind('\\0' + mark)
     listener.listen()
 except OSError: pass

@@ -45,13 +45,27 @@ def count_threads(mark: str) -> float:
 
 
 def private_memory(mark: str) -> float:
-    """Bytes of anonymous memory that the marked processes hold."""
-    total = 0
-    for pid in processes(mark):
-        with suppress(OSError):
-            resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
-            total += (int(resident) - int(shared)) * PAGE
-    return total
+    """Bytes of memory that the marked processes hold; what they share is shared out among them."""
+    return sum(map(proportional_memory, processes(mark)))
+
+
+def proportional_memory(pid: int) -> int:
+    """A process's part in bytes; where the host may not see that, all that belongs to no file."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), 0)
+    except PermissionError:
+        return anonymous_memory(pid)
+    except OSError:  # it ended while we looked
+        return 0
+
+
+def anonymous_memory(pid: int) -> int:
+    """Bytes of a process's memory that belongs to no file."""
+    with suppress(OSError):
+        resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
+        return (int(resident) - int(shared)) * PAGE
+    return 0
 
 
 def shared_memory(mark: str) -> float:
