@@ -14,6 +14,7 @@ import agentgym
 from agentgym.errors import AgentgymError, ConfigError, UserError
 
 if TYPE_CHECKING:
+    from agentgym.checks.harness import CheckResult
     from agentgym.trainers.settings import Settings
 
 T = TypeVar("T")
@@ -109,20 +110,32 @@ def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool)
 @app.command()
 @click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME")
 def check(words: tuple[str, ...]) -> None:
-    """Run the contracts on an environment or sandbox: agentgym check env=retool"""
+    """Run the contracts on an environment or sandbox, and attack the sandbox: agentgym check env=retool"""
     from agentgym import config
-    from agentgym.check import check_env, check_sandbox
+    from agentgym.check import attack_sandbox, check_env, check_sandbox
 
     given = config.parse_overrides(words)
-    known: dict[str, Any] = {"env": check_env, "sandbox": check_sandbox}
+    known: dict[str, list[Any]] = {"env": [check_env], "sandbox": [check_sandbox, attack_sandbox]}
     kind = next(iter(given), "")
     if len(given) != 1 or kind not in known:
         raise UserError("check takes one of env=NAME or sandbox=NAME")
-    results = _run(known[kind](config.build(kind, given[kind])))
-    for result in results:
-        click.echo(f"{'ok  ' if result.ok else 'FAIL'} {result.name}: {result.detail}")
+    component = config.build(kind, given[kind])
+    results = [result for job in known[kind] for result in _run(job(component))]
+    _show_checks(results)
     if not all(result.ok for result in results):
         sys.exit(1)
+
+
+def _show_checks(results: list[CheckResult]) -> None:
+    """A line for each, and a heading with the count over each group."""
+    from itertools import groupby
+
+    for group, members in groupby(results, key=lambda result: result.group):
+        rows = list(members)
+        if group:
+            click.echo(f"\n{group}: {sum(row.ok for row in rows)} of {len(rows)} attacks withstood")
+        for row in rows:
+            click.echo(f"{'ok  ' if row.ok else 'FAIL'} {row.name}: {row.detail}")
 
 
 @app.command(context_settings=FREE)

@@ -22,6 +22,8 @@ from agentgym.sandboxes.ends import Bounded, Ends
 from agentgym.sandboxes.link import ForkServerLink
 
 STATUSES = ("ok", "error", "oom")
+GREETING = "ready"
+LOOK_SECONDS = 0.0005
 KILL_SECONDS = 30.0
 BRANCH_SECONDS = 30.0
 REAP_SECONDS = 1.0
@@ -80,7 +82,7 @@ class WorkerLink:
 
     async def ready(self) -> None:
         """Wait for the worker's greeting; raises SandboxError if it never comes."""
-        reply = await self._exchange(b"", "ready", KILL_SECONDS)
+        reply = await self._exchange(b"", GREETING, KILL_SECONDS)
         if reply.status != "ok":
             reason = reply.stderr.decode(errors="replace").strip() or reply.status
             raise SandboxError(f"a sandbox session did not start: {reason}")
@@ -98,19 +100,19 @@ class WorkerLink:
 
     async def _exchange(self, frame: bytes, nonce: str, timeout: float) -> Reply:
         status: Status | None = None
+        message: dict[str, Any] | None = None
         try:
             self._watch()
             try:
                 async with asyncio.timeout(timeout):
                     status = await self._wait(frame)
+                    if status is None and (said := self._parse(nonce)) is not None and await self._stays(nonce):
+                        message, status = said, said["status"]
             except TimeoutError:
                 status = "timeout"
             finally:
                 self._unwatch()
-            message = self._parse(nonce) if status is None else None
-            if message is not None:
-                status = message["status"]
-            elif status is None:
+            if status is None:
                 status = await self._how_it_ended()
             self._stdout.drain()
             self._stderr.drain()
@@ -134,6 +136,19 @@ class WorkerLink:
         except (BrokenPipeError, ConnectionResetError):
             await self.exit
         return await self._outcome
+
+    async def _stays(self, nonce: str) -> bool:
+        """Whether a worker that has replied is back in its loop, and not at its end; waits until one is true."""
+        if nonce == GREETING:
+            return True
+        worker = self.control.worker
+        either: list[asyncio.Future[Any]] = [worker, self.exit]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        while not self.exit.done():
+            if worker.result().waits():
+                return True
+            await asyncio.sleep(LOOK_SECONDS)
+        return False
 
     async def _how_it_ended(self) -> Status:
         """The status of a worker that sent no valid reply."""

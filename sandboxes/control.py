@@ -10,17 +10,19 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from agentgym.errors import SandboxError
+from agentgym.sandboxes.waiting import WorkerProcess
 
 How = Literal["exited", "killed", "setup", "lost"]
 """How a session ended: by itself, by a signal, before it began, or unknown because the fork server is gone."""
 
 
 class Control:
-    """`exit` resolves when nothing of the session is left."""
+    """`exit` resolves when nothing of the session is left, `worker` with its worker once that is known."""
 
     def __init__(self, end: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
         self._end = end
+        self.worker: asyncio.Future[WorkerProcess] = self._loop.create_future()
         self._answer: asyncio.Future[tuple[dict[str, Any], list[int]]] | None = None
         self.exit: asyncio.Future[How] = self._loop.create_future()
         self._loop.add_reader(end, self._receive)
@@ -51,6 +53,7 @@ class Control:
         """Stop listening, and free the socket."""
         self._loop.remove_reader(self._end)
         self._end.close()
+        self.worker.cancel()
 
     def _receive(self) -> None:
         try:
@@ -65,6 +68,10 @@ class Control:
         message = json.loads(data)
         if "exit" in message:
             self._end_with(message["exit"])
+        elif "worker" in message and not self.worker.done():
+            [pidfd] = descriptors
+            self.worker.set_result(WorkerProcess(pidfd))
+            os.close(pidfd)
         elif self._answer is not None and not self._answer.done():
             self._answer.set_result((message, descriptors))
         else:

@@ -24,8 +24,14 @@ POSITIVE = ("timeout", "memory_mb", "disk_mb", "processes", "cpus", "output_limi
 
 
 def scientific() -> tuple[str, ...]:
-    """Those of the modules that programs use most which are installed."""
-    return tuple(name for name in ("numpy", "sympy", "pandas") if find_spec(name))
+    """Those of the modules that programs use most which are installed where sessions see them."""
+    specs = {name: find_spec(name) for name in ("numpy", "sympy", "pandas")}
+    folders = {sys.prefix, sys.base_prefix, "/usr"}
+    return tuple(
+        name
+        for name, spec in specs.items()
+        if spec is not None and any((spec.origin or "").startswith(f"{folder}/") for folder in folders)
+    )
 
 
 @dataclass(frozen=True)

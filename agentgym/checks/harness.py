@@ -13,11 +13,12 @@ GRACE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """name: the promise. detail: what was seen; the reason where it does not hold."""
+    """name: the promise. detail: what was seen; the reason where it does not hold. group: what it belongs to."""
 
     name: str
     ok: bool
     detail: str
+    group: str = ""
 
 
 class Broken(Exception):
@@ -36,24 +37,28 @@ def expect(holds: bool, reason: str) -> None:
 
 async def run_checks(config: Any, checks: Sequence[Check], deadline: float) -> list[CheckResult]:
     """One result a check, in order. deadline: seconds each."""
-    return [await _run(config, check, deadline) for check in checks]
+    return [await run_check(_name(check), check(config), deadline) for check in checks]
 
 
-async def _run(config: Any, check: Check, deadline: float) -> CheckResult:
-    name = getattr(check, "__name__", str(check)).replace("_", " ")
-    running = asyncio.ensure_future(check(config))
+def _name(check: Check) -> str:
+    return getattr(check, "__name__", str(check)).replace("_", " ")
+
+
+async def run_check(name: str, check: Awaitable[str], deadline: float, group: str = "") -> CheckResult:
+    """The result of one check. deadline: seconds."""
+    running = asyncio.ensure_future(check)
     try:
         await asyncio.wait({running}, timeout=deadline)
         if not running.done():
             running.cancel()
             await asyncio.wait({running}, timeout=GRACE)
-            return CheckResult(name, False, f"not done after {deadline:g} s: it hangs")
+            return CheckResult(name, False, f"not done after {deadline:g} s: it hangs", group)
     except asyncio.CancelledError:
         running.cancel()
         raise
     error = running.exception()
     if error is None:
-        return CheckResult(name, True, running.result())
+        return CheckResult(name, True, running.result(), group)
     if isinstance(error, Broken):
-        return CheckResult(name, False, str(error))
-    return CheckResult(name, False, f"{type(error).__name__}: {error}")
+        return CheckResult(name, False, str(error), group)
+    return CheckResult(name, False, f"{type(error).__name__}: {error}", group)

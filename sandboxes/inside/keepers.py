@@ -8,6 +8,7 @@ import signal
 import socket
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from typing import Any, NoReturn
 
@@ -77,8 +78,13 @@ class Keepers:
         return pid
 
     def know_worker(self, worker: int, keeper: int) -> None:
-        """Whose worker a process is; it may have ended already."""
+        """Whose worker a process is, which the host is told; it may have ended already."""
         self.workers[worker] = keeper
+        if keeper in self.controls:
+            with suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(worker)
+                send(self.controls[keeper], {"worker": True}, [pidfd])
+                os.close(pidfd)
         if worker in self._unknown:
             self.ended(worker, self._unknown.pop(worker))
 

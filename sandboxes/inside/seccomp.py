@@ -1,7 +1,8 @@
 """The system-call filter of a session's programs (seccomp(2)).
 
 The list is what they never need and the kernel's other walls do not cover: namespaces, mounts, kernel memory,
-other processes' memory, keyrings, io_uring, sockets, System V IPC and message queues, files that no limit counts.
+other processes' memory, keyrings, io_uring, sockets, System V IPC and message queues, files that no limit counts,
+locks on files that sessions share.
 setns(2) is left: a session that branches needs it, and without capabilities there is nowhere to go.
 """
 
@@ -25,6 +26,7 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "clone3": (435, 435),
     "delete_module": (176, 106),
     "fanotify_init": (300, 262),
+    "flock": (73, 32),
     "finit_module": (313, 273),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),

@@ -1,0 +1,1 @@
+"""agentgym.checks.attacks: attacks on a sandbox, one class of them a file."""
