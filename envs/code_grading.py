@@ -1,0 +1,190 @@
+"""Does this program pass its tests? Decided apart from it: the program's session sees inputs and nothing else.
+
+What the tests call is answered by the program in a session of its own; what it said is data, bounded and typed,
+and goes into the session where the tests run. Which calls the tests make is learnt once a task, from the reference
+solution, so that a program gets them all at once; a call that differs is passed on when it comes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import isclose, isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentgym.envs.code_sessions import ProgramSession, TestSessions
+from agentgym.envs.code_tests import CallTests, StreamTests, Tests
+from agentgym.errors import JudgeError
+
+if TYPE_CHECKING:
+    from agentgym.sandbox import SandboxConfig, SandboxHost
+
+MOST_TURNS = 2000
+"""Calls passed on one by one before the tests are taken not to end with this program."""
+REMEMBERED = 4096
+"""Tasks whose calls are known."""
+CLOSE = 1e-6
+"""How far a printed decimal may be off, absolutely below 1 and relatively above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """right: every case holds, and the tests came to their end. passed: cases that hold, of `cases`.
+    timed_out: nobody could tell. note: what went wrong."""
+
+    right: bool
+    passed: int
+    cases: int
+    timed_out: bool = False
+    note: str = ""
+
+    @property
+    def fraction(self) -> float:
+        """The share of cases that hold; below 1 unless `right`."""
+        return 1.0 if self.right else min(self.passed, self.cases - 1) / max(self.cases, 1)
+
+
+class Record(NamedTuple):
+    """What the reference solution showed: the calls, which of them gave an object, and the number of cases."""
+
+    calls: list[str]
+    objects: list[bool]
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodeGrading:
+    """A service: sessions for programs and for tests, on a sandbox host of its own.
+
+    timeout: seconds for all of a program's cases together, and for one run of the tests. at_once: programs graded
+    at the same time.
+    """
+
+    sandbox: SandboxConfig
+    timeout: float = 10.0
+    at_once: int = 4
+
+    async def open(self) -> CodeGrader:
+        return CodeGrader(self, await self.sandbox.open())
+
+
+class CodeGrader:
+    """The live service."""
+
+    def __init__(self, config: CodeGrading, host: SandboxHost) -> None:
+        import asyncio
+
+        self.config = config
+        self._host = host
+        self._free = asyncio.Semaphore(config.at_once)
+        self._tests = TestSessions(host, config.timeout)
+        self._records: dict[CallTests, Record] = {}
+
+    async def grade(self, program: str, tests: Tests) -> Score:
+        """The score of `program`. Raises SandboxError when a sandbox fails, and JudgeError when the reference
+        solution itself does not pass."""
+        async with self._free:
+            if isinstance(tests, StreamTests):
+                return await self._streams(program, tests)
+            return (await self._play(program, tests, await self._record(tests)))[0]
+
+    async def close(self) -> None:
+        """End every session; may be called twice."""
+        await self._host.close()
+
+    async def _record(self, tests: CallTests) -> Record:
+        """What the reference solution shows, played once. Without one, nothing is known before."""
+        if tests.reference is None:
+            return Record([], [], 0)
+        if tests not in self._records:
+            score, answers = await self._play(tests.reference, tests, None)
+            if not score.right or not answers:
+                raise JudgeError(f"the reference solution does not pass its own tests: {score.note or 'no calls'}")
+            record = Record([call for call, _ in answers], [_is_object(text) for _, text in answers], score.cases)
+            self._records[tests] = record
+            if len(self._records) > REMEMBERED:
+                del self._records[next(iter(self._records))]
+        return self._records[tests]
+
+    async def _play(self, code: str, tests: CallTests, record: Record | None) -> tuple[Score, list[Answer]]:
+        """The score, and every call with what came back. record: None for the reference itself.
+
+        An object of the program's own class counts as an answer only where the reference gave one.
+        """
+        calls, objects, cases = record or Record([], [], 0)
+        session = await self._host.session()
+        try:
+            program = ProgramSession(session, self.config.timeout)
+            outcomes = await program.load(tests.given, code, calls)
+            answers: list[Answer] = [
+                (call, text if allowed or not _is_object(text) else None)
+                for call, text, allowed in zip(calls, outcomes, objects, strict=True)
+            ]
+            for _ in range(MOST_TURNS):
+                report = await self._tests.replay(tests, answers)
+                if report is None:
+                    note = program.note or "the tests do not end with what this program answers"
+                    return Score(False, 0, cases, timed_out=True, note=note), answers
+                if report["pending"] is None:
+                    return _score(report, cases, program.note), answers
+                text = await program.call(report["pending"])
+                allowed = record is None or not _is_object(text)
+                answers[report["at"] : report["at"] + 1] = [(report["pending"], text if allowed else None)]
+            return Score(False, 0, cases, timed_out=True, note="the tests call this program without end"), answers
+        finally:
+            await session.close()
+
+    async def _streams(self, code: str, tests: StreamTests) -> Score:
+        session = await self._host.session()
+        try:
+            program = ProgramSession(session, self.config.timeout)
+            texts = await program.read(code, list(tests.inputs))
+        finally:
+            await session.close()
+        held = [_printed(text, output) for text, output in zip(texts, tests.outputs, strict=True)]
+        return Score(all(held), sum(held), len(held), note=program.note)
+
+
+Answer = tuple[str, str | None]
+
+
+def _is_object(text: str | None) -> bool:
+    """Whether an outcome is an object that stayed in the program's session."""
+    try:
+        value = json.loads(text or "null")["value"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    return isinstance(value, dict) and "ref" in value
+
+
+def _score(report: dict[str, Any], cases: int, note: str) -> Score:
+    held: list[bool] = report["cases"]
+    right = report["ended"] and all(held)
+    return Score(right, sum(held), max(cases, len(held)), note=note or report["error"] or _first_false(held))
+
+
+def _first_false(held: list[bool]) -> str:
+    return "" if all(held) else f"case {held.index(False) + 1} of {len(held)} does not hold"
+
+
+def _printed(text: str | None, output: str) -> bool:
+    """Whether an outcome is a clean exit after printing `output`, word by word; decimals may differ by CLOSE."""
+    try:
+        outcome = json.loads(text or "null")
+        said, status = outcome["stdout"], outcome["exit"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    if status != 0 or not isinstance(said, str):
+        return False
+    words, expected = said.split(), output.split()
+    return len(words) == len(expected) and all(map(_same_word, words, expected))
+
+
+def _same_word(word: str, expected: str) -> bool:
+    if word == expected or "." not in expected:
+        return word == expected
+    try:
+        number, wanted = float(word), float(expected)
+    except ValueError:
+        return False
+    return isfinite(number) and isclose(number, wanted, rel_tol=CLOSE, abs_tol=CLOSE)
