@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from agentgym.config import Spec, build
 from agentgym.env import Demonstration, StepResult
 from agentgym.envs.code_grading import CodeGrading, Score
-from agentgym.envs.code_tests import tests_of
+from agentgym.envs.code_tests import find_tests
 from agentgym.envs.interpreter import InterpreterEnv, InterpreterTurns
 from agentgym.envs.retool_protocol import RUNNING
 from agentgym.tools.python import strip_fence
@@ -71,7 +71,7 @@ class CodeEnv(InterpreterEnv):
     read_answer = last_program
 
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
-        tests_of(task)  # a task without tests is refused before anything is played
+        find_tests(task)  # a task without tests is refused before anything is played
         return await super().start(task, rng)
 
     async def finish(self, answer: str | None) -> StepResult:
@@ -92,12 +92,12 @@ class CodeEnv(InterpreterEnv):
             return Score(False, 0, 0)
         config = CodeGrading(build("sandbox", self.config.sandbox), self.config.grading_timeout)
         grader = await self.services.get(config)
-        return await grader.grade(answer, tests_of(self.task))
+        return await grader.grade(answer, find_tests(self.task))
 
     def demonstrate(self, rng: random.Random) -> Demonstration:
         """Runs the reference solution, on the example where there is one, and gives it."""
         assert self.task is not None, "reset() comes first"
-        program = tests_of(self.task).reference
+        program = find_tests(self.task).reference
         if program is None:
             raise NotImplementedError(f"task {self.task.id!r} has no reference solution")
         return _demonstrate(program, self.task.info.get("example"))

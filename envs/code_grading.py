@@ -8,19 +8,18 @@ solution, so that a program gets them all at once; a call that differs is passed
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from math import isclose, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agentgym.envs.code_sessions import ProgramSession, TestSessions
+from agentgym.envs.code_sessions import GraderSessions, ProgramSession
 from agentgym.envs.code_tests import CallTests, StreamTests, Tests
 from agentgym.errors import JudgeError
 
 if TYPE_CHECKING:
     from agentgym.sandbox import SandboxConfig, SandboxHost
 
-MOST_TURNS = 2000
-"""Calls passed on one by one before the tests are taken not to end with this program."""
 REMEMBERED = 4096
 """Tasks whose calls are known."""
 CLOSE = 1e-6
@@ -41,7 +40,7 @@ class Score:
     @property
     def fraction(self) -> float:
         """The share of cases that hold; below 1 unless `right`."""
-        return 1.0 if self.right else min(self.passed, self.cases - 1) / max(self.cases, 1)
+        return 1.0 if self.right else max(0, min(self.passed, self.cases - 1)) / max(self.cases, 1)
 
 
 class Record(NamedTuple):
@@ -56,7 +55,8 @@ class Record(NamedTuple):
 class CodeGrading:
     """A service: sessions for programs and for tests, on a sandbox host of its own.
 
-    timeout: seconds for all of a program's cases together, and for one run of the tests. at_once: programs graded
+    timeout: seconds for all of a program's cases together, and for one run of the tests; a program whose tests
+    are not through after twice as long fails. at_once: programs graded
     at the same time.
     """
 
@@ -77,7 +77,7 @@ class CodeGrader:
         self.config = config
         self._host = host
         self._free = asyncio.Semaphore(config.at_once)
-        self._tests = TestSessions(host, config.timeout)
+        self._tests = GraderSessions(host, config.timeout)
         self._records: dict[CallTests, Record] = {}
 
     async def grade(self, program: str, tests: Tests) -> Score:
@@ -90,7 +90,10 @@ class CodeGrader:
 
     async def close(self) -> None:
         """End every session; may be called twice."""
-        await self._host.close()
+        try:
+            await self._tests.close()
+        finally:
+            await self._host.close()
 
     async def _record(self, tests: CallTests) -> Record:
         """What the reference solution shows, played once. Without one, nothing is known before."""
@@ -112,6 +115,7 @@ class CodeGrader:
         An object of the program's own class counts as an answer only where the reference gave one.
         """
         calls, objects, cases = record or Record([], [], 0)
+        deadline = time.monotonic() + 2 * self.config.timeout
         session = await self._host.session()
         try:
             program = ProgramSession(session, self.config.timeout)
@@ -120,7 +124,7 @@ class CodeGrader:
                 (call, text if allowed or not _is_object(text) else None)
                 for call, text, allowed in zip(calls, outcomes, objects, strict=True)
             ]
-            for _ in range(MOST_TURNS):
+            while time.monotonic() < deadline:
                 report = await self._tests.replay(tests, answers)
                 if report is None:
                     note = program.note or "the tests do not end with what this program answers"

@@ -22,7 +22,6 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-
 TYPES = ("int", "complex", "bytes", "tuple", "dict", "set", "frozenset", "ref")
 
 

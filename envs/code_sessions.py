@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +65,7 @@ class ProgramSession:
 
 
 @dataclass
-class TestSessions:
+class GraderSessions:
     """Sessions for the tests, used again and again: no program that is graded gets there."""
 
     host: SandboxHost
@@ -73,23 +75,34 @@ class TestSessions:
     async def replay(self, tests: CallTests, answers: list[tuple[str, str | None]]) -> dict[str, Any] | None:
         """The report of `code_inside.replay`; None when it does not come, twice: a session may have died of
         something else."""
+        nonce = secrets.token_hex(16)
+        request = f"replay({nonce!r}, {tests.given!r}, {tests.tests!r}, {list(tests.names)!r}, {answers!r})"
         for _ in range(2):
-            session = self._idle.pop() if self._idle else await self._open()
-            nonce = secrets.token_hex(16)
-            request = f"replay({nonce!r}, {tests.given!r}, {tests.tests!r}, {list(tests.names)!r}, {answers!r})"
-            result = await session.run(request, self.timeout, output_limit=OUTPUT_LIMIT)
-            reports = [text for _, text in _marked(result.stdout, nonce)]
-            if result.status == "ok" and reports:
-                self._idle.append(session)
-                report: dict[str, Any] = json.loads(reports[0])
-                return report
-            await session.close()
+            async with self._session() as session:
+                result = await session.run(request, self.timeout, output_limit=OUTPUT_LIMIT)
+                reports = [text for _, text in _marked(result.stdout, nonce)]
+                if result.status == "ok" and reports:
+                    self._idle.append(session)
+                    report: dict[str, Any] = json.loads(reports[0])
+                    return report
         return None
 
-    async def _open(self) -> Sandbox:
-        session = await self.host.session()
-        await session.run(CALLS)
-        return session
+    async def close(self) -> None:
+        """End the sessions; may be called twice."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Sandbox]:
+        """A session that is closed afterwards, unless it is put back."""
+        session = self._idle.pop() if self._idle else await self.host.session()
+        try:
+            if not session.calls:
+                await session.run(CALLS)
+            yield session
+        finally:
+            if session not in self._idle:
+                await session.close()
 
 
 def _marked(stdout: str, nonce: str) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
+import warnings
 from dataclasses import dataclass
 
 from agentgym.errors import TaskError
@@ -42,7 +43,7 @@ class StreamTests:
 Tests = CallTests | StreamTests
 
 
-def tests_of(task: Task) -> Tests:
+def find_tests(task: Task) -> Tests:
     """The tests that came with a task; raises TaskError when there are none."""
     tests = task.info.get("tests")
     if isinstance(tests, CallTests | StreamTests):
@@ -58,17 +59,23 @@ def call_tests(code: str, reference: str | None) -> CallTests:
 
     Modules of the standard library that it reads are imported: such code runs behind its program's imports.
     """
-    nodes = list(ast.walk(ast.parse(code)))
+    nodes = list(ast.walk(_parse(code)))
     names = [node for node in nodes if isinstance(node, ast.Name)]
     own = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
     own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
     own |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     own |= {(node.asname or node.name).partition(".")[0] for node in nodes if isinstance(node, ast.alias)}
     read = [name for name in dict.fromkeys(node.id for node in names) if name not in own]
-    defined = {getattr(node, "name", "") for node in ast.parse(reference or "").body}
+    defined = {getattr(node, "name", "") for node in _parse(reference or "").body}
     tested = [name for name in read if name in defined or not _in_python(name)]
     modules = [name for name in read if name not in tested and name in sys.stdlib_module_names]
     return CallTests("".join(f"import {name}\n" for name in modules) + code, tuple(tested), reference=reference)
+
+
+def _parse(code: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such code is full of "\d"; that is no concern of ours
+        return ast.parse(code)
 
 
 def _in_python(name: str) -> bool:
@@ -78,7 +85,7 @@ def _in_python(name: str) -> bool:
 def signatures(program: str, names: tuple[str, ...]) -> list[str]:
     """`name(arguments)` of each name as `program` defines it; the bare name where it does not."""
     found = dict.fromkeys(names, "")
-    for node in ast.parse(program).body:
+    for node in _parse(program).body:
         name = getattr(node, "name", "")
         if name not in found:
             continue
