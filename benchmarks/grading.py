@@ -3,8 +3,7 @@
     python benchmarks/grading.py DATA [-n ROUNDS] [--json FILE]
 
 DATA is a folder with `code/humaneval.jsonl` and `code/mbpp.jsonl`; their reference solutions are graded. The other
-way is `python -c "program and tests"` in a fresh interpreter: no isolation, and the program shares it with its tests.
-The two take turns after a round that is not counted (ours learns in it which calls the tests make; what that costs
+way is `python -c "program and tests"` in a fresh interpreter, without isolation and with the tests in reach. The two take turns after a round that is not counted (ours learns in it which calls the tests make; what that costs
 is `first`). Both grade AT_ONCE programs at a time.
 """
 
@@ -21,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from agentgym.envs.code_grading import CodeGrading
+from agentgym.envs.code_grading import CodeGraders
 from agentgym.envs.code_tests import CallTests, find_tests
 from agentgym.envs.tasks.source import task_source
 from agentgym.sandboxes.local import Local
@@ -88,7 +87,7 @@ async def measure(name: str, programs: list[CallTests], ways: dict[str, Judge], 
 
 
 async def main(arguments: argparse.Namespace) -> list[Rate]:
-    grader = await CodeGrading(Local(), timeout=TIMEOUT, at_once=AT_ONCE).open()
+    grader = await CodeGraders(Local(), timeout=TIMEOUT, at_once=AT_ONCE).open()
 
     async def ours(tests: CallTests) -> bool:
         return (await grader.grade(tests.reference or "", tests)).right
@@ -116,9 +115,7 @@ if __name__ == "__main__":
         f"{'set':10} {'way':17}{'passed':>9}{'median/s':>10}{'slowest':>9}{'fastest':>9}{'first':>8}{'ratio':>7}"
     )
     for r in rates:
-        passed = f"{r.passed}/{r.programs}"
-        print(
-            f"{r.set:10} {r.way:17}{passed:>9}{r.median:10.1f}{r.slowest:9.1f}{r.fastest:9.1f}{r.first:8.1f}{r.ratio:7.2f}"
-        )
+        speeds = [f"{speed:.1f}" for speed in (r.median, r.slowest, r.fastest, r.first)]
+        print(columns.format(r.set, r.way, f"{r.passed}/{r.programs}", *speeds, f"{r.ratio:.2f}"))
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(r) for r in rates], indent=1) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agentgym.config import Spec, build
 from agentgym.env import Demonstration, StepResult
-from agentgym.envs.code_grading import CodeGrading, Score
+from agentgym.envs.code_grading import CodeGraders, Score
 from agentgym.envs.code_tests import find_tests
 from agentgym.envs.interpreter import InterpreterEnv, InterpreterTurns
 from agentgym.envs.retool_protocol import RUNNING
@@ -90,7 +90,7 @@ class CodeEnv(InterpreterEnv):
         assert self.task is not None, "reset() comes first"
         if answer is None:
             return Score(False, 0, 0)
-        config = CodeGrading(build("sandbox", self.config.sandbox), self.config.grading_timeout)
+        config = CodeGraders(build("sandbox", self.config.sandbox), self.config.grading_timeout)
         grader = await self.services.get(config)
         return await grader.grade(answer, find_tests(self.task))
 

@@ -52,7 +52,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CodeGrading:
+class CodeGraders:
     """A service: sessions for programs and for tests, on a sandbox host of its own.
 
     timeout: seconds for all of a program's cases together, and for one run of the tests; a program whose tests
@@ -71,7 +71,7 @@ class CodeGrading:
 class CodeGrader:
     """The live service."""
 
-    def __init__(self, config: CodeGrading, host: SandboxHost) -> None:
+    def __init__(self, config: CodeGraders, host: SandboxHost) -> None:
         import asyncio
 
         self.config = config

@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 OUTPUT_LIMIT = 1 << 20
 """Bytes that all results of one run may have."""
-CALLS, STREAMS = (
-    Path(__file__).with_name(f"{name}_inside.py").read_text(encoding="utf-8") for name in ("code", "stdio")
-)
+
+
+def _inside(name: str) -> str:
+    """A program that defines what `inside/values.py` and another file there do. It compiles text, for a session may
+    make a syntax tree of a program first, which takes longer than all else."""
+    folder = Path(__file__).with_name("inside")
+    texts = [(folder / f"{file}.py").read_text(encoding="utf-8") for file in ("values", name)]
+    return "".join(f"exec(compile({text!r}, 'inside', 'exec', dont_inherit=True))\n" for text in texts)
+
+
+CANDIDATE, REPLAY, STREAMS = map(_inside, ("candidate", "replay", "streams"))
 
 
 @dataclass
@@ -36,7 +44,7 @@ class ProgramSession:
     async def load(self, given: str, program: str, calls: list[str]) -> list[str | None]:
         """Run `given` and the program, then ask for the outcome of each call."""
         return await self._ask(
-            f"{CALLS}\ncandidate = Candidate({given!r}, {program!r})\ncandidate.answer", [calls]
+            f"{CANDIDATE}candidate = Candidate({given!r}, {program!r})\ncandidate.answer", [calls]
         )
 
     async def call(self, call: str) -> str | None:
@@ -46,7 +54,7 @@ class ProgramSession:
 
     async def read(self, program: str, inputs: list[str]) -> list[str | None]:
         """What the program, started anew each time, makes of each input."""
-        return await self._ask(f"{STREAMS}\nanswer", [inputs, program])
+        return await self._ask(f"{STREAMS}answer", [inputs, program])
 
     async def _ask(self, code: str, arguments: list[Any]) -> list[str | None]:
         texts: list[str | None] = [None] * len(arguments[0])
@@ -73,7 +81,7 @@ class GraderSessions:
     _idle: list[Sandbox] = field(default_factory=list, init=False)
 
     async def replay(self, tests: CallTests, answers: list[tuple[str, str | None]]) -> dict[str, Any] | None:
-        """The report of `code_inside.replay`; None when it does not come, twice: a session may have died of
+        """The report of `inside/replay.py`; None when it does not come, twice: a session may have died of
         something else."""
         nonce = secrets.token_hex(16)
         request = f"replay({nonce!r}, {tests.given!r}, {tests.tests!r}, {list(tests.names)!r}, {answers!r})"
@@ -98,7 +106,7 @@ class GraderSessions:
         session = self._idle.pop() if self._idle else await self.host.session()
         try:
             if not session.calls:
-                await session.run(CALLS)
+                await session.run(REPLAY)
             yield session
         finally:
             if session not in self._idle:

@@ -120,7 +120,7 @@ async def test_a_failing_sandbox_is_an_error_not_a_reward(services: Services) ->
     env = await begin(services)
     await env.step(answer(RIGHT))
     await env.reset(seed=0, options={"task": TASK})
-    (grading,) = [config for config in services._open if type(config).__name__ == "CodeGrading"]
+    (grading,) = [config for config in services._open if type(config).__name__ == "CodeGraders"]
     await (await services.get(grading)).close()
     with pytest.raises(SandboxError):
         await env.step(answer(RIGHT))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentgym.envs.code_grading import CodeGrader, CodeGrading
+from agentgym.envs.code_grading import CodeGrader, CodeGraders
 from agentgym.envs.code_tests import CallTests, StreamTests, call_tests, find_tests
 from agentgym.envs.tasks.source import task_source
 from agentgym.errors import JudgeError, SandboxError
@@ -19,7 +19,7 @@ from agentgym.types import Task
 
 @pytest.fixture
 async def grader() -> AsyncIterator[CodeGrader]:
-    live = await CodeGrading(Local(), timeout=2.0).open()
+    live = await CodeGraders(Local(), timeout=2.0).open()
     yield live
     await live.close()
 
@@ -307,7 +307,7 @@ async def test_printed_decimals_may_differ_a_little(grader: CodeGrader, printed:
 async def test_reference_solutions_pass_and_cheats_do_not(data: Path, name: str) -> None:
     tasks = task_source(str(data / "code" / f"{name}.jsonl")).draw(None, random.Random(0), "all")
 
-    grader = await CodeGrading(Local(), timeout=60.0).open()
+    grader = await CodeGraders(Local(), timeout=60.0).open()
 
     async def judge(number: int, task: Task) -> list[str]:
         tests = find_tests(task)

@@ -1,7 +1,5 @@
 """What runs inside a session to grade a program that reads stdin and writes stdout: each input in a process of its
-own, forked from one that never runs the program. Sent as text, so it uses the standard library only."""
-
-from __future__ import annotations
+own, forked from one that never runs the program."""
 
 import json
 import os
@@ -9,7 +7,10 @@ import sys
 import tempfile
 import threading
 import traceback
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from agentgym.envs.inside.values import say
 
 LIMIT = 1 << 20
 """Bytes of an output that are read."""
@@ -27,7 +28,7 @@ def answer(nonce: str, inputs: list[str], program: str) -> None:
             stdout.seek(0)
             said = stdout.read(LIMIT).decode(errors="replace")
         outcome = {"stdout": said, "exit": status}
-        os.write(1, f"\n{nonce} {index} {json.dumps(outcome)}\n".encode())
+        say(nonce, str(index), json.dumps(outcome))
 
 
 def become(program: str, stdin: int, stdout: int) -> NoReturn:

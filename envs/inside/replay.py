@@ -1,15 +1,5 @@
-"""What runs inside grading sessions: calls and results as typed JSON, and the two sides that speak it.
-
-Sent as text, so it uses the standard library only. In one session `Candidate` holds the program that is graded and
-answers calls. In another, which never holds that program, `replay` runs the tests: their calls are answered from a
-list, and the first that the list does not have is reported instead.
-
-A value is JSON where JSON has the type (null, booleans, strings, floats, integers of up to 53 bits, arrays for
-lists), else an object with one key, its type. A subclass counts as its base. Anything else stays where it is and
-is known by its number there: {"ref": 0}.
-"""
-
-from __future__ import annotations
+"""The tests, in a session where the program never is: their calls are answered from a list, and the first that the
+list does not have is reported instead."""
 
 import ast
 import builtins
@@ -17,96 +7,11 @@ import contextlib
 import json
 import os
 import random
-import sys
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-TYPES = ("int", "complex", "bytes", "tuple", "dict", "set", "frozenset", "ref")
-
-
-def encode(value: Any, refer: Callable[[Any], int]) -> Any:
-    """`value` as typed JSON. refer: the number of an object of another type."""
-    if value is None or isinstance(value, (bool, str, float)):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 1 << 53 else {"int": hex(value)}
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
-    if isinstance(value, (bytes, bytearray)):
-        return {"bytes": value.hex()}
-    if isinstance(value, list):
-        return [encode(item, refer) for item in value]
-    if isinstance(value, tuple):
-        return {"tuple": [encode(item, refer) for item in value]}
-    if isinstance(value, dict):
-        return {"dict": [[encode(key, refer), encode(item, refer)] for key, item in value.items()]}
-    if isinstance(value, (set, frozenset)):
-        kind = "set" if isinstance(value, set) else "frozenset"
-        return {kind: sorted((encode(item, refer) for item in value), key=json.dumps)}
-    return {"ref": refer(value)}
-
-
-def decode(data: Any, resolve: Callable[[int], Any]) -> Any:
-    """The value of typed JSON; raises when it is none. resolve: the object that a number stands for."""
-    if isinstance(data, list):
-        return [decode(item, resolve) for item in data]
-    if not isinstance(data, dict):
-        return data
-    ((kind, body),) = data.items()
-    if kind not in TYPES:
-        raise ValueError(f"{kind!r} is no type")
-    if kind == "dict":
-        return {decode(key, resolve): decode(item, resolve) for key, item in body}
-    if kind in ("tuple", "set", "frozenset"):
-        return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](decode(item, resolve) for item in body)
-    if kind == "complex":
-        return complex(*body)
-    if kind == "bytes":
-        return bytes.fromhex(body)
-    return int(body, 16) if kind == "int" else resolve(body)
-
-
-def say(*words: str) -> None:
-    """A line on the session's stdout, past whatever stands in the place of sys.stdout."""
-    data = ("\n" + " ".join(words) + "\n").encode()
-    while data:
-        data = data[os.write(1, data) :]
-
-
-class Candidate:
-    """The program under test, loaded once. given: code from the question, which runs before it."""
-
-    def __init__(self, given: str, program: str) -> None:
-        self.objects: list[Any] = []
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the session
-        sys.modules["program"] = module = ModuleType("program")
-        self.names = module.__dict__
-        self.names.update(getattr=getattr, setattr=setattr)
-        for name, code in (("given", given), ("program", program)):
-            exec(compile(code, name, "exec", dont_inherit=True), self.names)
-
-    def answer(self, nonce: str, calls: list[str]) -> None:
-        """Report the outcome of each call as soon as it is there: nonce, index, outcome."""
-        for index, call in enumerate(calls):
-            say(nonce, str(index), json.dumps(self.outcome(*json.loads(call))))
-
-    def outcome(self, target: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-        """The value, and the arguments afterwards; or the exception's built-in class and text."""
-        try:
-            function, given, named = decode([target, args, kwargs], self.objects.__getitem__)
-            value = (self.names[function] if isinstance(function, str) else function)(*given, **named)
-            return {"value": encode(value, self.refer), "args": encode(given, self.refer)}
-        except Exception as error:
-            known = (cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
-            return {"raised": next(known), "text": str(error)[:500]}
-
-    def refer(self, value: Any) -> int:
-        for number, known in enumerate(self.objects):
-            if known is value:
-                return number
-        self.objects.append(value)
-        return len(self.objects) - 1
+if TYPE_CHECKING:
+    from agentgym.envs.inside.values import decode, encode, say
 
 
 class Pending(BaseException):
@@ -157,7 +62,7 @@ class Replay:
             raise raised
         return value
 
-    def ref(self, number: int) -> Ref:
+    def ref(self, number: int) -> "Ref":
         return Ref(self, number)
 
 
