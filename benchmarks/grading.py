@@ -3,8 +3,9 @@
     python benchmarks/grading.py DATA [-n ROUNDS] [--json FILE]
 
 DATA is a folder with `code/humaneval.jsonl` and `code/mbpp.jsonl`; their reference solutions are graded. The other
-way is `python -c "program and tests"` in a fresh interpreter, without isolation and with the tests in reach. The two take turns after a round that is not counted (ours learns in it which calls the tests make; what that costs
-is `first`). Both grade AT_ONCE programs at a time.
+way is `python -c "program and tests"` in a fresh interpreter, without isolation and with the tests in reach. The
+two take turns after a round that is not counted: in it ours learns which calls the tests make, and what that costs
+is `first`. Both grade AT_ONCE programs at a time.
 """
 
 from __future__ import annotations
@@ -111,9 +112,8 @@ if __name__ == "__main__":
     parser.add_argument("--json", type=Path, help="also write the rates here")
     arguments = parser.parse_args()
     rates = asyncio.run(main(arguments))
-    print(
-        f"{'set':10} {'way':17}{'passed':>9}{'median/s':>10}{'slowest':>9}{'fastest':>9}{'first':>8}{'ratio':>7}"
-    )
+    columns = "{:10} {:17}{:>9}{:>10}{:>9}{:>9}{:>8}{:>7}"
+    print(columns.format("set", "way", "passed", "median/s", "slowest", "fastest", "first", "ratio"))
     for r in rates:
         speeds = [f"{speed:.1f}" for speed in (r.median, r.slowest, r.fastest, r.first)]
         print(columns.format(r.set, r.way, f"{r.passed}/{r.programs}", *speeds, f"{r.ratio:.2f}"))

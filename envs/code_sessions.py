@@ -19,8 +19,8 @@ OUTPUT_LIMIT = 1 << 20
 
 
 def _inside(name: str) -> str:
-    """A program that defines what `inside/values.py` and another file there do. It compiles text, for a session may
-    make a syntax tree of a program first, which takes longer than all else."""
+    """A program that defines what `inside/values.py` and another file there do. It compiles text itself: a session
+    may make a syntax tree of a program first, which takes longer than all else."""
     folder = Path(__file__).with_name("inside")
     texts = [(folder / f"{file}.py").read_text(encoding="utf-8") for file in ("values", name)]
     return "".join(f"exec(compile({text!r}, 'inside', 'exec', dont_inherit=True))\n" for text in texts)

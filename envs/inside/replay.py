@@ -91,7 +91,7 @@ class Ref:
     """An object in the program's session: its attributes and methods are reached by calls, it has no value."""
 
     __slots__ = ("number", "replay")
-    __eq__ = __ne__ = __bool__ = __hash__ = __lt__ = __le__ = __gt__ = __ge__ = refuse
+    __eq__ = __bool__ = __hash__ = __lt__ = __le__ = __gt__ = __ge__ = refuse
 
     def __init__(self, replay: Replay, number: int) -> None:
         object.__setattr__(self, "replay", replay)

@@ -184,21 +184,28 @@ CHEATS = {
     "a flood": "import os\ndef f(*a, **k):\n    while True: os.write(1, b'x' * 65536)",
     "a loop": "def f(*a, **k):\n    while True: pass",
 }
-HOLDS_FOR_TRUE = "assert f(3) == 4\nassert f([1]).count(1) == 1\nassert f('a').isupper()\nassert f('') is not None"
+REFERENCE = "def f(x): return x + 1 if type(x) is int else x.upper() if type(x) is str else x"
+ASSERTS = "assert f(3) == 4\nassert f([1]).count(1) == 1\nassert f('a') == 'A'\nassert f('') is not None"
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
 async def test_cheats_do_not_pass(grader: CodeGrader, cheat: str) -> None:
-    reference = "def f(x): return x + 1 if type(x) is int else x.upper() if type(x) is str else x"
-    tests = call_tests(HOLDS_FOR_TRUE.replace("f('a').isupper()", "f('a') == 'A'"), reference)
+    tests = call_tests(ASSERTS, REFERENCE)
     score = await grader.grade(CHEATS[cheat], tests)
     assert not score.right
     assert score.fraction < 1
-    assert (await grader.grade(reference, tests)).right, "the grader lives on"
+    assert (await grader.grade(REFERENCE, tests)).right, "the grader lives on"
+
+
+async def test_programs_are_graded_at_once_each_with_its_own_deadline(grader: CodeGrader) -> None:
+    tests = call_tests(ASSERTS, REFERENCE)
+    programs = [CHEATS["a loop"], REFERENCE, CHEATS["leave in the call"], REFERENCE, CHEATS["a flood"], REFERENCE]
+    scores = await asyncio.gather(*(grader.grade(program, tests) for program in programs))
+    assert [score.right for score in scores] == [False, True] * 3
 
 
 async def test_an_object_is_no_answer_where_the_solution_gives_a_value(grader: CodeGrader) -> None:
-    tests = call_tests("assert f('a').isupper()\nassert f('') is not None", "def f(x): return x.upper()")
+    tests = call_tests("assert f('') is not None\nassert f('a').isupper()", "def f(x): return x.upper()")
     for cheat in ("equal to everything", "a mock"):
         score = await grader.grade(CHEATS[cheat], tests)
         assert (score.right, score.passed) == (False, 0)
@@ -231,7 +238,8 @@ async def test_what_decides_is_never_where_the_program_runs(grader: CodeGrader) 
 
 
 async def test_cases_are_counted(grader: CodeGrader) -> None:
-    tests = call_tests("\n".join(f"assert f({n}) == {n}" for n in range(4)), "def f(x): return x")
+    asserts = ["assert True", *(f"assert f({n}) == {n}" for n in range(4)), "assert True, 'not counted'"]
+    tests = call_tests("\n".join(asserts), "def f(x): return x")
     score = await grader.grade("def f(x): return x if x < 3 else 0", tests)
     assert (score.passed, score.cases, score.fraction, score.note) == (3, 4, 0.75, "case 4 of 4 does not hold")
     score = await grader.grade("import os\ndef f(x): return x if x < 3 else os._exit(0)", tests)
@@ -247,6 +255,8 @@ async def test_a_program_that_loads_only_in_part_says_why(grader: CodeGrader) ->
 async def test_tests_that_their_own_solution_fails_are_an_error(grader: CodeGrader) -> None:
     with pytest.raises(JudgeError, match="reference solution"):
         await grader.grade("def f(x): return 1", call_tests("assert f(1) == 1", "def f(x): return 2"))
+    with pytest.raises(JudgeError, match="case 1 of 1"):  # objects have no value where the tests are
+        await grader.grade("pass", call_tests("assert Box()", "class Box: ..."))
     with pytest.raises(JudgeError, match="no calls"):
         await grader.grade("def f(x): return 1", CallTests("assert True", ("f",), reference="def f(x): ..."))
 
