@@ -1,8 +1,8 @@
 """Does this program pass its tests? Decided apart from it: the program's session sees inputs and nothing else.
 
 What the tests call is answered by the program in a session of its own; what it said is data, bounded and typed,
-and goes into the session where the tests run. Which calls the tests make is learnt once a task, from the reference
-solution, so that a program gets them all at once; a call that differs is passed on when it comes.
+and goes into the session where the tests run. Which calls they make whatever the answers is learnt once a task, so
+that a program gets these all at once; a call that depends on an answer is passed on when it comes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import isclose, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agentgym.envs.code_sessions import GraderSessions, ProgramSession
+from agentgym.envs.code_sessions import Answer, GraderSessions, ProgramSession
 from agentgym.envs.code_tests import CallTests, StreamTests, Tests
 from agentgym.errors import JudgeError
 
@@ -44,11 +44,18 @@ class Score:
 
 
 class Record(NamedTuple):
-    """What the reference solution showed: the calls, which of them gave an object, and the number of cases."""
+    """What is known of a task. calls: those that depend on no answer, so that a program may get all of them at
+    once and learns nothing from it. objects: calls that the reference solution answers with an object of its own;
+    None for the reference itself, which may. cases: as it has them; 0 without one."""
 
     calls: list[str]
-    objects: list[bool]
+    objects: frozenset[str] | None
     cases: int
+
+    def admit(self, call: str, text: str | None) -> Answer:
+        """An object of the program's own is an answer only where the reference solution gives one."""
+        trusted = self.objects is None or call in self.objects or not _is_object(text)
+        return call, text if trusted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,8 @@ class CodeGrader:
         async with self._free:
             if isinstance(tests, StreamTests):
                 return await self._streams(program, tests)
-            return (await self._play(program, tests, await self._record(tests)))[0]
+            score, _ = await self._play(program, tests, await self._record(tests))
+            return score
 
     async def close(self) -> None:
         """End every session; may be called twice."""
@@ -96,45 +104,42 @@ class CodeGrader:
             await self._host.close()
 
     async def _record(self, tests: CallTests) -> Record:
-        """What the reference solution shows, played once. Without one, nothing is known before."""
-        if tests.reference is None:
-            return Record([], [], 0)
+        """Learnt when the task is first graded, from its tests and its reference solution."""
         if tests not in self._records:
-            score, answers = await self._play(tests.reference, tests, None)
-            if not score.right or not answers:
-                raise JudgeError(f"the reference solution does not pass its own tests: {score.note or 'no calls'}")
-            record = Record([call for call, _ in answers], [_is_object(text) for _, text in answers], score.cases)
+            foreseen = await self._tests.replay(tests, None)
+            record = Record(foreseen["calls"] if foreseen else [], None, 0)
+            if tests.reference is None:
+                record = record._replace(objects=frozenset())
+            else:
+                score, answers = await self._play(tests.reference, tests, record)
+                if not score.right or not answers:
+                    why = score.note or "they never call it"
+                    raise JudgeError(f"the reference solution does not pass its own tests: {why}")
+                objects = frozenset(call for call, text in answers if _is_object(text))
+                record = record._replace(objects=objects, cases=score.cases)
             self._records[tests] = record
             if len(self._records) > REMEMBERED:
                 del self._records[next(iter(self._records))]
         return self._records[tests]
 
-    async def _play(self, code: str, tests: CallTests, record: Record | None) -> tuple[Score, list[Answer]]:
-        """The score, and every call with what came back. record: None for the reference itself.
-
-        An object of the program's own class counts as an answer only where the reference gave one.
-        """
-        calls, objects, cases = record or Record([], [], 0)
+    async def _play(self, code: str, tests: CallTests, record: Record) -> tuple[Score, list[Answer]]:
+        """The score, and every call with what came of it."""
         deadline = time.monotonic() + 2 * self.config.timeout
         session = await self._host.session()
         try:
             program = ProgramSession(session, self.config.timeout)
-            outcomes = await program.load(tests.given, code, calls)
-            answers: list[Answer] = [
-                (call, text if allowed or not _is_object(text) else None)
-                for call, text, allowed in zip(calls, outcomes, objects, strict=True)
-            ]
+            outcomes = await program.load(tests.given, code, record.calls)
+            answers = list(map(record.admit, record.calls, outcomes))
             while time.monotonic() < deadline:
                 report = await self._tests.replay(tests, answers)
                 if report is None:
                     note = program.note or "the tests do not end with what this program answers"
-                    return Score(False, 0, cases, timed_out=True, note=note), answers
-                if report["pending"] is None:
-                    return _score(report, cases, program.note), answers
-                text = await program.call(report["pending"])
-                allowed = record is None or not _is_object(text)
-                answers[report["at"] : report["at"] + 1] = [(report["pending"], text if allowed else None)]
-            return Score(False, 0, cases, timed_out=True, note="the tests call this program without end"), answers
+                    return Score(False, 0, record.cases, timed_out=True, note=note), answers
+                if not report["calls"]:
+                    return _score(report, record.cases, program.note), answers
+                answers += [record.admit(call, await program.call(call)) for call in report["calls"]]
+            note = "the tests call this program without end"
+            return Score(False, 0, record.cases, timed_out=True, note=note), answers
         finally:
             await session.close()
 
@@ -147,9 +152,6 @@ class CodeGrader:
             await session.close()
         held = [_printed(text, output) for text, output in zip(texts, tests.outputs, strict=True)]
         return Score(all(held), sum(held), len(held), note=program.note)
-
-
-Answer = tuple[str, str | None]
 
 
 def _is_object(text: str | None) -> bool:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from agentgym.envs.code_tests import CallTests
     from agentgym.sandbox import ExecResult, Sandbox, SandboxHost
 
+Answer = tuple[str, str | None]
+"""A call, and what came of it."""
 OUTPUT_LIMIT = 1 << 20
 """Bytes that all results of one run may have."""
 
@@ -80,7 +82,7 @@ class GraderSessions:
     timeout: float
     _idle: list[Sandbox] = field(default_factory=list, init=False)
 
-    async def replay(self, tests: CallTests, answers: list[tuple[str, str | None]]) -> dict[str, Any] | None:
+    async def replay(self, tests: CallTests, answers: list[Answer] | None) -> dict[str, Any] | None:
         """The report of `inside/replay.py`; None when it does not come, twice: a session may have died of
         something else."""
         nonce = secrets.token_hex(16)

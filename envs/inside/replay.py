@@ -1,5 +1,5 @@
 """The tests, in a session where the program never is: their calls are answered from a list, and the first that the
-list does not have is reported instead."""
+list does not have is reported instead. Without a list, every call that depends on no answer is."""
 
 import ast
 import builtins
@@ -23,24 +23,28 @@ class NoAnswer(Exception):
 
 
 class Replay:
-    """The outcomes known so far, in the order of the calls, and what the tests have come to."""
+    """The outcomes known so far, those of equal calls in their order, and what the tests have come to."""
 
-    def __init__(self, answers: list[tuple[str, str | None]]) -> None:
-        self.answers = answers
+    def __init__(self, answers: list[tuple[str, str | None]] | None) -> None:
+        self.foreseeing = answers is None
+        self.answers: dict[str, list[str | None]] = {}
+        for call, outcome in reversed(answers or []):
+            self.answers.setdefault(call, []).append(outcome)
         self.cases: list[bool] = []
-        self.calls = 0
-        self.pending: str | None = None
+        self.calls: list[str] = []
         self.unanswered = False
 
     def ask(self, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """What the program makes of a call; raises what it raised."""
         call = json.dumps(encode([target, args, kwargs], number_of))
-        index, self.calls = self.calls, self.calls + 1
-        if index >= len(self.answers) or self.answers[index][0] != call:
-            self.pending = call
+        known = self.answers.get(call)
+        if not known:
+            self.calls.append(call)
+            if self.foreseeing:
+                return Ref(self, None)
             raise Pending
         try:
-            return self.receive(self.answers[index][1], args)
+            return self.receive(known.pop(), args)
         except NoAnswer:
             self.unanswered = True
             raise
@@ -76,24 +80,27 @@ def put_back(argument: Any, after: Any) -> None:
 
 
 def number_of(value: Any) -> int:
-    """The number of a Ref: tests can pass on no other object."""
+    """The number of a Ref: tests can pass on no other object, and nothing that is not known yet."""
     if type(value) is not Ref:
         raise TypeError(f"the tests pass a {type(value).__name__}, which cannot go to another session")
-    number: int = object.__getattribute__(value, "number")
+    number: int | None = object.__getattribute__(value, "number")
+    if number is None:
+        raise NoAnswer
     return number
 
 
 def refuse(*_: Any) -> Any:
-    raise NotImplementedError("an object of the program's own class cannot be compared here")
+    raise NotImplementedError("an object of the program's own class has no value here")
 
 
 class Ref:
-    """An object in the program's session: its attributes and methods are reached by calls, it has no value."""
+    """An object in the program's session, or an answer not known yet (number None): its attributes and methods are
+    reached by calls, it has no value."""
 
     __slots__ = ("number", "replay")
     __eq__ = __bool__ = __hash__ = __lt__ = __le__ = __gt__ = __ge__ = refuse
 
-    def __init__(self, replay: Replay, number: int) -> None:
+    def __init__(self, replay: Replay, number: int | None) -> None:
         object.__setattr__(self, "replay", replay)
         object.__setattr__(self, "number", number)
 
@@ -119,9 +126,11 @@ class CountAsserts(ast.NodeTransformer):
         return ast.copy_location(counted, node)
 
 
-def replay(nonce: str, given: str, tests: str, names: list[str], answers: list[tuple[str, str | None]]) -> None:
-    """Run the tests and report the cases and whether they came to their end, or the call that they wait for and
-    its place among the calls."""
+def replay(
+    nonce: str, given: str, tests: str, names: list[str], answers: list[tuple[str, str | None]] | None
+) -> None:
+    """Run the tests and report their cases, whether they came to their end, and the calls that have no answer: the
+    first, or, where answers is None, all that can be foreseen."""
     state = Replay(answers)
     random.seed(0)
 
@@ -141,11 +150,5 @@ def replay(nonce: str, given: str, tests: str, names: list[str], answers: list[t
             pass
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"[:500]
-    report = {
-        "cases": state.cases,
-        "ended": ended,
-        "error": error,
-        "pending": state.pending,
-        "at": state.calls - 1,
-    }
+    report = {"cases": state.cases, "ended": ended, "error": error, "calls": state.calls}
     say(nonce, "0", json.dumps(report))

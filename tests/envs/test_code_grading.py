@@ -233,6 +233,11 @@ async def test_what_decides_is_never_where_the_program_runs(grader: CodeGrader) 
     )
     tests = CallTests(f"# {canary}\nassert f(1) == {canary!r}", ("f",), reference=f"def f(x): return {canary!r}")
     assert not (await grader.grade(search, tests)).right
+    nested = CallTests(
+        "assert g(f(1)) == 2", ("f", "g"), reference=f"def f(x): return {canary!r}\ndef g(x): return 2"
+    )
+    cheat = search + "def g(x): return 2 if x != 'nothing' else 3\n"
+    assert not (await grader.grade(cheat, nested)).right, "an input made from the solution's output"
     told = CallTests(f"assert f({canary!r}) == {canary!r}", ("f",), reference="def f(x): return x")
     assert (await grader.grade(search, told)).right, "the search finds what it is given"
 
@@ -257,7 +262,7 @@ async def test_tests_that_their_own_solution_fails_are_an_error(grader: CodeGrad
         await grader.grade("def f(x): return 1", call_tests("assert f(1) == 1", "def f(x): return 2"))
     with pytest.raises(JudgeError, match="case 1 of 1"):  # objects have no value where the tests are
         await grader.grade("pass", call_tests("assert Box()", "class Box: ..."))
-    with pytest.raises(JudgeError, match="no calls"):
+    with pytest.raises(JudgeError, match="never call it"):
         await grader.grade("def f(x): return 1", CallTests("assert True", ("f",), reference="def f(x): ..."))
 
 
