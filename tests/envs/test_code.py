@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from agentgym.config import build
-from agentgym.env import Env, StepResult
-from agentgym.envs.code import last_program
+from agentgym.env import Env
+from agentgym.envs.code_grading import CodeGraders
 from agentgym.envs.code_tests import call_tests
 from agentgym.envs.retool_protocol import read
-from agentgym.errors import ConfigError, SandboxError, TaskError
+from agentgym.errors import SandboxError, TaskError
+from agentgym.sandboxes.local import Local
 from agentgym.services import Services
 from agentgym.types import Task
 
@@ -24,7 +24,10 @@ ASSERTS = "assert double(2) == 4\nassert double(-7) == -14\nassert double('a') =
 TASK = Task("t", "Write double(x).", RIGHT, {"tests": call_tests(ASSERTS, RIGHT), "example": "double(2)"})
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def services() -> AsyncIterator[Services]:
     async with Services() as services:
         yield services
@@ -38,31 +41,6 @@ async def begin(services: Services, task: Task = TASK, **fields: Any) -> Env:
     env: Env = build("env", {"name": "code", **fields}).make(services)
     await env.reset(seed=0, options={"task": task})
     return env
-
-
-async def demonstrate(env: Env) -> StepResult:
-    script = env.demonstrate(random.Random(0))
-    result = await env.step(next(script))
-    while not result.terminated:
-        result = await env.step(script.send(result.observation))
-    return result
-
-
-@pytest.mark.parametrize(
-    ("text", "program"),
-    [
-        (answer(RIGHT), RIGHT),
-        (f"<answer>{RIGHT}</answer>", RIGHT),
-        (answer("x = 1") + answer(RIGHT), RIGHT),
-        (f"```python\n{RIGHT}\n```", None),
-        (f"<answer>\n{RIGHT}", None),
-        ("<answer></answer>", None),
-        ("</answer>", None),
-        ("", None),
-    ],
-)
-def test_the_answer_is_what_the_last_answer_tags_hold(text: str, program: str | None) -> None:
-    assert last_program(text) == program
 
 
 async def test_an_episode(services: Services) -> None:
@@ -116,14 +94,12 @@ async def test_the_policys_session_does_not_know_the_tests(services: Services) -
     assert "double" not in read(str(seen.observation))
 
 
-async def test_a_failing_sandbox_is_an_error_not_a_reward(services: Services) -> None:
-    env = await begin(services)
-    await env.step(answer(RIGHT))
-    await env.reset(seed=0, options={"task": TASK})
-    (grading,) = [config for config in services._open if type(config).__name__ == "CodeGraders"]
-    await (await services.get(grading)).close()
-    with pytest.raises(SandboxError):
-        await env.step(answer(RIGHT))
+async def test_a_failing_sandbox_is_an_error_not_a_reward() -> None:
+    async with Services() as services:
+        env = await begin(services)
+        await (await services.get(CodeGraders(Local()))).close()
+        with pytest.raises(SandboxError):
+            await env.step(answer(RIGHT))
 
 
 async def test_demonstrations_solve_the_generated_tasks(services: Services) -> None:
@@ -151,78 +127,3 @@ async def test_prompts(services: Services) -> None:
 async def test_a_task_without_tests_is_refused(services: Services) -> None:
     with pytest.raises(TaskError, match=r"task 'x' has no tests.*test_list \(MBPP\).*it has hint"):
         await begin(services, Task("x", "?", "1", {"hint": 1}))
-
-
-HUMANEVAL = {
-    "task_id": "HumanEval/0",
-    "prompt": "from typing import Any\n\ndef twice(x):\n    return 2 * x\n\ndef four(xs: Any):\n    'Four.'\n",
-    "canonical_solution": "    return [twice(twice(x)) for x in xs]\n",
-    "entry_point": "four",
-    "test": "def check(candidate):\n    xs = [1, 2]\n    assert candidate(xs) == [twice(2 * x) for x in xs]\n",
-}
-MBPP = {
-    "task_id": 601,
-    "text": "Write a function to find the longest chain.",
-    "code": "class Pair:\n    def __init__(self, a, b=1): self.a = a\ndef chain(arr, n):\n    return arr[n].a",
-    "test_list": ["assert chain([Pair(5, 24)], 0) == 5", "assert chain([Pair(1), p], 1) == 2"],
-    "test_setup_code": "p = Pair(2)",
-    "challenge_test_list": [],
-}
-ADD = "print(sum(map(int, input().split())))"
-CONTEST = {
-    "description": "Add.",
-    "public_tests": {"input": ["1 2"], "output": ["3"]},
-    "private_tests": {"input": ["3 4"], "output": ["7"]},
-    "solution": ADD,
-}
-PLAIN = {
-    "HumanEval": {
-        "question": HUMANEVAL["prompt"],
-        "answer": HUMANEVAL["canonical_solution"],
-        "entry_point": "four",
-        "test": HUMANEVAL["test"],
-    },
-    "MBPP": {
-        "question": MBPP["text"],
-        "answer": MBPP["code"],
-        **{k: MBPP[k] for k in ("test_list", "test_setup_code")},
-    },
-    "streams": {"question": "Add.", "answer": {"inputs": ["1 2"], "outputs": ["3"]}, "solution": ADD},
-}
-
-
-@pytest.mark.parametrize("row", [HUMANEVAL, MBPP, CONTEST, *PLAIN.values()])
-async def test_rows_of_known_sets_are_solved_by_their_solutions(
-    services: Services, tmp_path: Path, row: dict[str, Any]
-) -> None:
-    path = tmp_path / "set.jsonl"
-    path.write_text(json.dumps({"id": "one", **row}) + "\n", encoding="utf-8")
-    config = build("env", {"name": "code", "tasks": str(path)})
-    (task,) = config.source().draw(None, random.Random(0), "all")
-    env = await begin(services, task)
-    assert (await demonstrate(env)).reward == 1.0
-    await env.reset(seed=0, options={"task": task})
-    assert (await env.step(answer("def four(xs): return xs\ndef chain(arr, n): return 5\nprint(7)"))).reward == 0.0
-
-
-def test_official_rows_get_their_ids_and_names(tmp_path: Path) -> None:
-    path = tmp_path / "set.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in (HUMANEVAL, MBPP)), encoding="utf-8")
-    tasks = build("tasks", {"name": "file", "path": str(path)}).draw(None, random.Random(0), "all")
-    assert [task.id for task in tasks] == ["HumanEval/0", "601"]
-    assert "chain(arr, n)" in str(tasks[1].prompt)
-    assert "Pair(a, b=1)" in str(tasks[1].prompt)
-    assert "24" not in str(tasks[1].prompt)
-
-
-def test_tests_that_are_not_python_are_refused_by_line(tmp_path: Path) -> None:
-    path = tmp_path / "set.jsonl"
-    path.write_text(json.dumps({**MBPP, "test_list": ["assert ("]}) + "\n", encoding="utf-8")
-    with pytest.raises(TaskError, match=r"set\.jsonl:1: the tests or the solution are not Python"):
-        build("tasks", {"name": "file", "path": str(path)}).draw(None, random.Random(0), "all")
-
-
-@pytest.mark.parametrize("field", [{"grading_timeout": 0}, {"reward": "some"}, {"max_turns": 0}])
-def test_wrong_settings_are_refused_by_name(field: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(field))):
-        build("env", {"name": "code", **field})
