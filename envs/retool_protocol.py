@@ -1,4 +1,5 @@
-r"""ReTool's text protocol (arXiv 2504.11536): `<code>` runs, `<interpreter>` answers, `\boxed{}` ends.
+r"""ReTool's text protocol (arXiv 2504.11536): `<code>` runs, `<interpreter>` answers, and a turn without a program
+ends, in ReTool with the answer in `\boxed{}`.
 
 Only what the policy said is parsed; what a program printed is escaped before it is shown.
 """
@@ -6,27 +7,30 @@ Only what the policy said is parsed; what a program printed is escaped before it
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from agentgym.envs.boxed import last_boxed
 from agentgym.types import Message, Task
 
 STOP = "</code>"
 Prompt = Literal["auto", "plain", "instruct"]
 
-INSTRUCTIONS = """\
-Solve the problem. You can run Python programs while you think.
-
+RUNNING = """\
 To run a program, write it between tags on lines of their own and stop:
 <code>
 print(2**64 % 97)
 </code>
 Its output comes back between <interpreter> and </interpreter>, and you go on from there. Only printed text is \
 shown. Variables stay defined for your later programs. If a program fails you see the error: correct it and run \
-it again. Compute exactly with a program instead of in your head, and check a result that looks odd.
+it again."""
 
-When you are sure, give the final answer as \\boxed{answer}, with nothing but the answer inside, and end your \
+INSTRUCTIONS = f"""\
+Solve the problem. You can run Python programs while you think.
+
+{RUNNING} Compute exactly with a program instead of in your head, and check a result that looks odd.
+
+When you are sure, give the final answer as \\boxed{{answer}}, with nothing but the answer inside, and end your \
 reply. Do not write anything between <interpreter> tags yourself."""
 
 
@@ -51,12 +55,14 @@ class Malformed:
     reason: str
 
 
-def parse(action: str) -> Call | Final | Malformed:
-    """What a turn asks for. Text after the first `</code>` is not read: the policy should have stopped there."""
+def parse(action: str, read_answer: Callable[[str], str | None]) -> Call | Final | Malformed:
+    """What a turn asks for. Text after the first `</code>` is not read: the policy should have stopped there.
+
+    read_answer: finds the answer in a turn that runs no program."""
     said, closed, _ = action.partition(STOP)
     before, opened, code = said.partition("<code>")
     if not closed:
-        return Final(None if opened else last_boxed(before))
+        return Final(None if opened else read_answer(before))
     if not opened:
         return Malformed("Error: the closing code tag has no opening one before it.")
     if not code.strip():
@@ -79,7 +85,7 @@ def read(observation: str) -> str:
     return observation.removeprefix("\n<interpreter>\n").removesuffix("\n</interpreter>\n")
 
 
-def opening(task: Task, prompt: Prompt) -> list[Message]:
+def opening(task: Task, prompt: Prompt, instructions: str) -> list[Message]:
     """The first messages: the question as it is (`plain`), or after the instructions."""
     question: list[Message]
     question = [{"role": "user", "content": task.prompt}] if isinstance(task.prompt, str) else list(task.prompt)
@@ -87,5 +93,5 @@ def opening(task: Task, prompt: Prompt) -> list[Message]:
         return question
     if question[0]["role"] == "system":
         system, *question = question
-        return [{"role": "system", "content": f"{system['content']}\n\n{INSTRUCTIONS}"}, *question]
-    return [{"role": "system", "content": INSTRUCTIONS}, *question]
+        return [{"role": "system", "content": f"{system['content']}\n\n{instructions}"}, *question]
+    return [{"role": "system", "content": instructions}, *question]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from agentgym.envs.tasks import programs
 from agentgym.errors import TaskError
 from agentgym.types import Message, Task
 
@@ -73,6 +74,10 @@ def _tasks(rows: Iterable[tuple[str, Any]], name: str) -> tuple[Task, ...]:
 def _task(row: Any, where: str, default_id: str) -> Task:
     if not isinstance(row, Mapping):
         raise TaskError(f"{where}: a row must be an object, not {type(row).__name__}")
+    try:
+        row = programs.with_tests(row)
+    except SyntaxError as error:
+        raise TaskError(f"{where}: the tests or the solution are not Python: {error}") from error
     table = {key: value for key, value in row.items() if value is not None}
     extra = {key: value for key, value in table.items() if key not in _OWN}
     for key in ("extra_info", "info"):

@@ -88,8 +88,9 @@ def enter(config: dict[str, Any], server: socket.socket, message: dict[str, Any]
 
 
 def die_with(server: int) -> None:
-    """Be killed when the fork server, which is about to become our parent, ends."""
-    while os.getppid() != server:
+    """Be killed when the fork server, which becomes our parent as soon as the present one ends, ends."""
+    parent = os.getppid()
+    while os.getppid() == parent and parent != server:
         os.sched_yield()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import re
 from typing import Any
@@ -13,7 +14,14 @@ from agentgym.envs.expressions import hits_target
 from agentgym.errors import ConfigError
 from agentgym.types import Task
 
-GENERATORS = ["arith", "countdown", {"name": "countdown", "count": 4}, {"name": "arith", "digits": 3}]
+GENERATORS = [
+    "arith",
+    "countdown",
+    "functions",
+    {"name": "countdown", "count": 4},
+    {"name": "arith", "digits": 3},
+    {"name": "functions", "steps": 1},
+]
 
 
 def draw(spec: Any, n: int = 300, seed: int = 0, split: str = "train") -> list[Task]:
@@ -52,6 +60,45 @@ def test_hard_arith_needs_a_tool_and_easy_does_not() -> None:
         assert max(sizes) <= 5
         fewest = 5 if "+" in str(task.prompt) else 3
         assert max(sizes) == 1 if task in easy else min(sizes) >= fewest
+
+
+def test_functions_do_what_the_question_says() -> None:
+    """Read the question, not the code that was made with it."""
+    steps = {
+        r"add (\d+) to each number": lambda xs, k: [x + k for x in xs],
+        r"multiply each number by (\d+)": lambda xs, k: [x * k for x in xs],
+        r"take each number from (\d+)": lambda xs, k: [k - x for x in xs],
+        r"square each number()": lambda xs, k: [x**2 for x in xs],
+        r"keep the numbers above (\d+)": lambda xs, k: [x for x in xs if x > k],
+        r"drop the multiples of (\d+)": lambda xs, k: [x for x in xs if x % k != 0],
+        r"keep the even numbers()": lambda xs, k: [x for x in xs if x % 2 == 0],
+        r"drop the first (\d+) numbers": lambda xs, k: xs[k:],
+        r"return the sum()": lambda xs, k: sum(xs),
+        r"return how many there are()": lambda xs, k: len(xs),
+        r"return them in ascending order()": lambda xs, k: sorted(xs),
+        r"return them in reverse()": lambda xs, k: list(reversed(xs)),
+        r"return how many are different()": lambda xs, k: len(set(xs)),
+    }
+    seen = set()
+    for task in draw({"name": "functions", "steps": 3}):
+        match = re.fullmatch(r"Write f\(xs\): (.*)\. f\((.*)\) is (.*)\.", str(task.prompt))
+        assert match is not None, task.prompt
+        cases = [(match[2], match[3]), *re.findall(r"^assert f\((.*)\) == (.*)$", task.info["tests"].tests, re.M)]
+        assert len(cases) == 6
+        for given, expected in cases:
+            value: Any = ast.literal_eval(given)
+            for words in match[1].split(", "):
+                ((step, number),) = [(s, m[1]) for s in steps if (m := re.fullmatch(s, words))]
+                value = steps[step](value, int(number or 0))
+                seen.add(step)
+            assert value == ast.literal_eval(expected)
+    assert seen == set(steps)
+
+
+def test_no_constant_solves_a_function() -> None:
+    for task in draw("functions"):
+        results = re.findall(r"== (.*)$", task.info["tests"].tests, re.M)
+        assert len(set(results)) > 1, task.prompt
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
