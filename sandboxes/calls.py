@@ -23,11 +23,11 @@ from agentgym.sandboxes.link import ForkServerLink
 
 STATUSES = ("ok", "error", "oom")
 GREETING = "ready"
-LOOK_SECONDS = 0.0005
+LOOK_SECONDS = 0.0002
 KILL_SECONDS = 30.0
 BRANCH_SECONDS = 30.0
 REAP_SECONDS = 1.0
-ENTRANCES = 4  # descriptors with which a keeper lets a worker in
+ENTRANCES = 3  # descriptors with which a keeper lets a worker in
 
 
 class Refused(SandboxError):

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from .examine import CHANNEL, stray
@@ -76,12 +77,19 @@ class Birth:
             if reason := stray(self.worker, self.device, standing):
                 return f"it kept {reason}"
             tighten(self.worker, self.config)
-            join_cgroups(self.cgroups, self.worker)
         except (FileNotFoundError, ProcessLookupError):
             return "it ended"
         except PermissionError:
             return "it hides from inspection"
         return ""
+
+    def group(self) -> None:
+        """Move its worker from its parent's control groups into its own. That may wait for the kernel's other
+        business, and so comes last."""
+        with suppress(ProcessLookupError):
+            join_cgroups(self.cgroups, self.worker)
+        for descriptor in self.cgroups:
+            os.close(descriptor)
 
     def _build(self, keep: Keep, folder: str) -> NoReturn:
         """In the keeper: build the world and say so."""

@@ -24,14 +24,13 @@ class Way(NamedTuple):
     user: int
     pid: int
     mount: int
-    ipc: int
     channel: int
     out: int
     err: int
 
     def enter(self) -> None:
         """Go into the namespaces; they need not be named, a descriptor is of one kind."""
-        for namespace in (self.user, self.pid, self.mount, self.ipc):
+        for namespace in (self.user, self.pid, self.mount):
             setns(namespace, 0)
 
 
@@ -104,7 +103,7 @@ class State:
 
 def branch(descriptors: list[int], level: int, go_on: Callable[[], NoReturn]) -> NoReturn:
     """Be `go_on` in each branch, and end here. level: how often this line has branched before."""
-    ways = [Way(*descriptors[i : i + 7]) for i in range(0, len(descriptors), 7)]
+    ways = [Way(*descriptors[i : i + 6]) for i in range(0, len(descriptors), 6)]
     state = State.now(descriptors, level)
     for way in ways:
         detour(partial(_enter, way, state, way is ways[0], go_on), level)

@@ -16,27 +16,29 @@ KINDS = {
     stat.S_IFBLK: "a device",
     0: "no file",
 }
-SHARED = re.compile(rb"^\S+ .w.s \S+ \S+ \d+ *(.*)$", re.MULTILINE)
-MAPPED = re.compile(rb"^\S+ ...p \S+ (\w+):(\w+) ", re.MULTILINE)
+WRITABLE_SHARED = re.compile(rb" .w.s ")
 
 
 def obstacle(pid: int, workspace: int) -> str:
     """Why the process cannot be forked exactly; empty if it can. workspace: device of its files."""
-    threads = len(os.listdir(f"/proc/{pid}/task"))
-    if threads > 1:
-        return f"{threads - 1} thread{'s' if threads > 2 else ''} beside the main one"
-    if os.readlink(f"/proc/{pid}/cwd").endswith(" (deleted)"):
-        return "its working directory was deleted"
-    return _mapped(pid, workspace) or _opened(pid, workspace)
+    try:
+        threads = len(os.listdir(f"/proc/{pid}/task"))
+        if threads > 1:
+            return f"{threads - 1} thread{'s' if threads > 2 else ''} beside the main one"
+        if os.readlink(f"/proc/{pid}/cwd").endswith(" (deleted)"):
+            return "its working directory was deleted"
+        return _mapped(pid, workspace) or _opened(pid, workspace)
+    except PermissionError:
+        return "a process that hides from inspection"
 
 
 def _mapped(pid: int, workspace: int) -> str:
-    with open(f"/proc/{pid}/maps", "rb") as file:
-        maps = file.read()
-    if shared := SHARED.search(maps):
-        return f"shared memory ({shared[1].decode(errors='replace') or 'anonymous'})"
-    ours = os.major(workspace), os.minor(workspace)
-    if any((int(major, 16), int(minor, 16)) == ours for major, minor in set(MAPPED.findall(maps))):
+    with open(f"/proc/{pid}/maps", "rb", buffering=0) as file:
+        maps = file.readall()
+    if shared := WRITABLE_SHARED.search(maps):
+        line = maps[shared.start() : maps.index(b"\n", shared.start())].split(maxsplit=4)
+        return f"shared memory ({line[4].decode(errors='replace') if len(line) > 4 else 'anonymous'})"
+    if f" {os.major(workspace):02x}:{os.minor(workspace):02x} ".encode() in maps:
         return "a file of its workspace that is mapped into memory"
     return ""
 

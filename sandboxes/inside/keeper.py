@@ -107,7 +107,7 @@ class Keeper:
         for birth in births:
             birth.close()
             os.close(birth.control)
-            if reason:
+            if reason or birth is births[0]:  # which stays where it is
                 for descriptor in birth.cgroups:
                     os.close(descriptor)
 
@@ -118,27 +118,24 @@ class Keeper:
             return f"{len(workers) - 1} other process(es) running or not waited for" if workers else "no worker"
         [worker] = workers
         freeze(worker)  # until the new keepers are out of its reach
-        try:
-            reason = obstacle(worker, os.stat(self.config["directory"]).st_dev) or self.start_keepers(births)
-        except PermissionError:
-            reason = "a process that hides from inspection"
-        finally:
-            os.kill(worker, signal.SIGCONT)
+        reason = self.start_keepers(births, worker)
+        os.kill(worker, signal.SIGCONT)
         if not reason:
             loosen(worker)
         return reason
 
-    def start_keepers(self, births: list[Birth]) -> str:
-        """Start the keepers of the branches; why that is impossible, or empty."""
+    def start_keepers(self, births: list[Birth], worker: int) -> str:
+        """Start the keepers of the branches, and look at the worker meanwhile; why there is no fork, or empty."""
         allow_namespaces(ENOUGH_NAMESPACES)
-        reasons = [reason for birth in births if (reason := birth.begin(self.keepers, keep))]
-        reasons += [reason for birth in births if (reason := birth.ready())]
-        if not reasons:
+        reasons = [birth.begin(self.keepers, keep) for birth in births]
+        reasons.append(obstacle(worker, os.stat(self.config["directory"]).st_dev))
+        reasons += [birth.ready() for birth in births]
+        if not any(reasons):
             return ""
         for birth in births:
             birth.abandon(self.keepers)
         allow_namespaces(0)
-        return reasons[0]
+        return next(filter(None, reasons))
 
     def settle(self, standing: list[list[int]]) -> None:
         """The branches are there: end what they came from, examine them, and let them go."""
@@ -155,8 +152,8 @@ class Keeper:
             if reason := birth.examine(below.get(birth.namespace, []), inodes):
                 send(self.control, {"refused": reason})
                 os._exit(KILLED)
-            for descriptor in birth.cgroups:
-                os.close(descriptor)
             self.keepers.know_worker(birth.worker, birth.keeper)
         send(self.control, {"settled": len(self.branches)})
+        for birth in self.branches[1:]:
+            birth.group()
         self.selector.unregister(self.control)  # the host's end of it closes now; the branches have their own

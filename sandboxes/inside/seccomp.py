@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import struct
 
 from .kernel import MACHINE, check, libc
@@ -155,10 +156,16 @@ def program() -> bytes:
     return b"".join([*code, LET])
 
 
+@functools.cache
+def compiled() -> ctypes.Array[ctypes.c_char]:
+    """The filter as the kernel takes it; made once, before there are workers."""
+    code = program()
+    return ctypes.create_string_buffer(code, len(code))
+
+
 def install() -> None:
     """Put this process and all that it will start under the filter."""
-    code = program()
-    buffer = ctypes.create_string_buffer(code, len(code))
-    head = struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(buffer))
+    buffer = compiled()
+    head = struct.pack("=H6xQ", len(buffer) // 8, ctypes.addressof(buffer))
     number = NUMBERS["seccomp"][ARCHITECTURES[MACHINE][1]]
     check(libc.syscall(number, SECCOMP_SET_MODE_FILTER, 0, head), "seccomp")

@@ -28,7 +28,7 @@ class Worker:
 
     def __init__(self, memory: int) -> None:
         self.memory = memory
-        self.main = ModuleType("__main__")
+        self.main = sys.modules["__main__"]
         self.programs = 0
         self.level = 1  # of branches
         self.channel = Channel(CHANNEL)
@@ -76,21 +76,24 @@ def text_stream(descriptor: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", line_buffering=True)
 
 
-def work(config: dict[str, Any]) -> NoReturn:
-    """Become the worker of the session whose world this process is in."""
-    worker = Worker(config["memory"])
-    sys.modules["__main__"] = worker.main
+def prepare() -> None:
+    """In the zygote: all of a worker that needs no session, so that it is shared memory in each."""
+    sys.modules["__main__"] = ModuleType("__main__")
     sys.argv = [""]
     sys.path.insert(0, "")
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = text_stream(1), text_stream(2)
-    os.environ.update(HOME=os.getcwd(), TMPDIR=os.getcwd())
     random.seed(0)  # a replay draws the same numbers
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
+
+
+def work(config: dict[str, Any]) -> NoReturn:
+    """Become the worker of the session whose world this process is in."""
+    os.environ["HOME"] = os.environ["TMPDIR"] = os.getcwd()
     if config["namespaces"]:
         drop_capabilities()
     limit(config)
     if config["seccomp"]:
         seccomp.install()
-    worker.serve()
+    Worker(config["memory"]).serve()

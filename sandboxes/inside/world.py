@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 from .copying import copy_tree
@@ -11,23 +10,31 @@ from .kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount
 
 FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 Workspace = Literal["new", "kept", "copied"]
-ENTRANCES = ("user", "pid", "mnt", "ipc")  # in the order in which a worker enters
+ENTRANCES = ("user", "pid", "mnt")  # in the order in which a worker enters
+
+
+def put(path: str, text: str) -> None:
+    """Write to a file of the kernel's."""
+    descriptor = os.open(path, os.O_WRONLY)
+    os.write(descriptor, text.encode())
+    os.close(descriptor)
 
 
 def map_ids(uid: int, gid: int) -> None:
     """Keep one's ids in a fresh user namespace."""
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        Path("/proc/self", name).write_text(text)
+    put("/proc/self/setgroups", "deny")
+    put("/proc/self/uid_map", f"{uid} {uid} 1")
+    put("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
 def allow_namespaces(count: int) -> None:
     """How many user namespaces may be made below the current one: none, but while a session branches."""
-    Path("/proc/sys/user/max_user_namespaces").write_text(str(count))
+    put("/proc/sys/user/max_user_namespaces", str(count))
 
 
 def furnish(config: dict[str, Any], workspace: Workspace) -> None:
     """Map the own uid; mount a bounded workspace: empty, the one that is there, or its copy."""
-    Path("/proc/self/oom_score_adj").write_text("1000")  # short of memory, a session goes before the fork server
+    put("/proc/self/oom_score_adj", "1000")  # short of memory, a session goes before the fork server
     map_ids(config["uid"], config["gid"])
     if workspace != "kept":
         target = config["directory"]

@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import seccomp
 from .examine import CHANNEL
 from .keepers import arrange, join_cgroups
 from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, clone, detour, libc, prctl, setns
-from .worker import work
+from .worker import prepare, work
 
 MADV_COLLAPSE = 25
 HUGE = 2 << 20
@@ -46,6 +47,9 @@ def live(config: dict[str, Any], server: socket.socket) -> NoReturn:
     """Load, then make one worker after the other until the fork server ends."""
     for module in config["preload"]:
         __import__(module)
+    prepare()
+    if config["seccomp"]:
+        seccomp.compiled()
     config["address_space"] = config["memory"] + mapped()
     gc.collect()
     gc.freeze()  # the collector would otherwise touch, and so copy, every shared page
