@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -205,6 +206,8 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
 
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    logging.basicConfig(format="agentgym: %(message)s")
+    logging.getLogger("agentgym").setLevel(logging.INFO)
     try:
         code = app(prog_name="agentgym", standalone_mode=False)
     except click.ClickException as error:

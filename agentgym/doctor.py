@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
+from agentgym.config import build
 from agentgym.errors import SandboxError
+from agentgym.sandbox import SandboxConfig
 
 COSTS = {
     "torch": "nothing can be trained or sampled",
@@ -50,7 +52,7 @@ def diagnose() -> list[Check]:
     for name in names:
         check = package(name, wanted)
         checks.append(torch_device(check) if name == "torch" and check.found else check)
-    return [*checks, *local_sandbox()]
+    return [*checks, *sandbox_rows("local"), *sandbox_rows("docker")]
 
 
 def requirements() -> dict[str, str]:
@@ -103,16 +105,15 @@ def torch_device(check: Check) -> Check:
     return Check("torch", ", ".join(parts), True, check.note)
 
 
-def local_sandbox() -> list[Check]:
-    """A row per protection of the local sandbox, found by trying; one with the reason where it has no walls."""
-    from agentgym.sandboxes.local import Local
-
+def sandbox_rows(name: str) -> list[Check]:
+    """A row per protection of a sandbox, found by trying; one with the reason where it does not work."""
+    sandbox: SandboxConfig = build("sandbox", name)
     try:
-        rows = asyncio.run(Local().protections())
+        rows = asyncio.run(sandbox.protections())
     except SandboxError as error:
-        return [Check("sandbox local", "", False, str(error))]
+        return [Check(f"sandbox {name}", "", False, " ".join(str(error).split()))]
     return [
-        Check(f"local: {row.name}", row.detail if row.holds else "", False, "" if row.holds else row.detail)
+        Check(f"{name}: {row.name}", row.detail if row.holds else "", False, "" if row.holds else row.detail)
         for row in rows
     ]
 

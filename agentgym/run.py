@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,8 +18,11 @@ from agentgym.trainers.settings import Settings
 
 if TYPE_CHECKING:
     from agentgym.rollout.manager import Manager
+    from agentgym.sandbox import SandboxHost
     from agentgym.trainers.trainer import Reporter
     from agentgym.types import Group
+
+logger = logging.getLogger(__name__)
 
 
 def recipes() -> dict[str, Path]:
@@ -44,8 +48,9 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
     for layer in layers:
         stages = _merge_stages(table["stages"], layer.get("stages", {}))
         table = {**merge(table, layer), "stages": stages}
-    if "max_turns" in table:
-        table = merge(table, {"env": {"max_turns": table.pop("max_turns")}})
+    for key in ("max_turns", "sandbox"):
+        if key in table:
+            table = merge(table, {"env": {key: table.pop(key)}})
     return convert(Settings, table, "settings")
 
 
@@ -147,6 +152,9 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
         deterministic=settings.deterministic,
     )
     async with Services() as services:
+        if hasattr(env, "sandbox"):  # at once, and not by the first program of some episode
+            host: SandboxHost = await services.get(build("sandbox", env.sandbox))
+            logger.info("sandbox: %s", host.description)
 
         def manager(temperature: float) -> Manager:
             limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)

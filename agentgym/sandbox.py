@@ -79,6 +79,11 @@ class Sandbox(Protocol):
 class SandboxHost(Protocol):
     """What sessions share: a fork server, a container daemon's client."""
 
+    @property
+    def description(self) -> str:
+        """What it is, in a line for a person."""
+        ...
+
     async def session(self) -> Sandbox: ...
 
     async def close(self) -> None: ...

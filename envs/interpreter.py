@@ -32,7 +32,7 @@ class InterpreterTurns(ABC):
 
     tasks: Spec
     eval_tasks: Spec | None = None
-    sandbox: Spec = "local"
+    sandbox: Spec = "auto"
     max_turns: int = 8
     timeout: float = 5.0
     call_cost: float = 0.0

@@ -32,6 +32,11 @@ class DockerHost:
         self.pool = ContainerPool(config, daemon)
         self.sessions: set[DockerSession] = set()
 
+    @property
+    def description(self) -> str:
+        """What it is, for a person."""
+        return f"docker, a container for each episode, runtime {self.daemon.runtime}"
+
     async def start(self) -> None:
         """Clear away what crashed hosts left, and have a first container; raises SandboxError."""
         await remove_abandoned(self.daemon)

@@ -33,6 +33,11 @@ class FusionHost:
         self.client = Client(config.url, "", config.patience, config.max_connections)
         self.closed = False
 
+    @property
+    def description(self) -> str:
+        """What it is, for a person."""
+        return f"SandboxFusion, {self.config.url}; sessions are replayed"
+
     async def session(self) -> FusionSession:
         """A fresh session, of which the server hears with its first call."""
         return FusionSession(self)

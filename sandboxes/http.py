@@ -16,7 +16,8 @@ class Http:
     """Runs policy code in the sandbox that a server gives out.
 
     url: the server's. token, token_env, token_file: what it wants to be shown: itself, a variable or a file that
-    holds it; a token written here is written into the run directory as well. timeout: seconds of wall time per
+    holds it; a token written here is written into the run directory as well. Without any, the variable
+    AGENTGYM_TOKEN is looked at. timeout: seconds of wall time per
     run. patience: seconds that a call may take beyond its program's timeout, in queues and in being sent again.
     lease: seconds after which the server ends a session whose client is silent, also for a blocked event loop.
     max_connections: calls at once.

@@ -41,6 +41,11 @@ class HttpHost:
         self._closed = False
 
     @property
+    def description(self) -> str:
+        """What it is, for a person."""
+        return f"http, {self.config.url}"
+
+    @property
     def limits(self) -> Limits:
         """What the server allows."""
         assert self._limits is not None, "started"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from dataclasses import dataclass, field
@@ -34,6 +35,11 @@ def scientific() -> tuple[str, ...]:
     )
 
 
+def weakness_allowed() -> bool:
+    """Whether the environment asks for a sandbox at any price."""
+    return os.environ.get("AGENTGYM_ALLOW_WEAK") == "1"
+
+
 @dataclass(frozen=True)
 class Local:
     """Runs policy code in worker processes.
@@ -44,6 +50,7 @@ class Local:
     stream and run. file_limit: bytes of a file read or written from outside. preload: modules imported once,
     before workers fork. walls: bubblewrap builds them; in a container of one's own that one may be enough.
     allow_weak: go on without walls where they cannot be built; code can then read your files and use the network.
+    Default: whether the variable AGENTGYM_ALLOW_WEAK is 1.
     """
 
     timeout: float = 5.0
@@ -55,7 +62,7 @@ class Local:
     file_limit: int = 4 << 20
     preload: tuple[str, ...] = field(default_factory=scientific)
     walls: Literal["bubblewrap", "container"] = "bubblewrap"
-    allow_weak: bool = False
+    allow_weak: bool = field(default_factory=weakness_allowed)
 
     def __post_init__(self) -> None:
         for name in POSITIVE:
@@ -116,6 +123,14 @@ class LocalHost:
                 ) from error
             self.mode = "none"
             await self._live_server()
+
+    @property
+    def description(self) -> str:
+        """What it is, for a person."""
+        if self.mode == "none":
+            return "local WITHOUT walls: code can read your files and use the network (allow_weak)"
+        groups = "control groups" if self.cgroups and self.cgroups.parents else "no control groups"
+        return f"local, in namespaces ({self.mode}), {groups}"
 
     @property
     def replays(self) -> bool:

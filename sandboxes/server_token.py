@@ -9,7 +9,8 @@ from agentgym.errors import ConfigError
 
 
 def find_token(token: str, token_env: str, token_file: str) -> str:
-    """The token itself, from an environment variable or from a file; empty when none is named.
+    """The token itself, from an environment variable or from a file; where none is named, from AGENTGYM_TOKEN, and
+    empty without that.
 
     Raises ConfigError when several are named, or the one named is missing or empty.
     """
@@ -17,7 +18,9 @@ def find_token(token: str, token_env: str, token_file: str) -> str:
     given = [name for name, value in named.items() if value]
     if len(given) > 1:
         raise ConfigError(f"one token is enough: {' and '.join(given)} are given")
-    if token_env:
+    if not given:
+        token = os.environ.get("AGENTGYM_TOKEN", "").strip()
+    elif token_env:
         token = os.environ.get(token_env, "").strip()
     elif token_file:
         try:

@@ -45,7 +45,7 @@ def image(client: Any) -> Iterator[str]:
 def why_no_walls() -> str:
     async def attempt() -> str:
         try:
-            await (await Local(preload=()).open()).close()
+            await (await Local(preload=(), allow_weak=False).open()).close()
         except SandboxError as error:
             return str(error)
         return ""

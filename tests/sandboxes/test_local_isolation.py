@@ -136,7 +136,8 @@ def test_a_host_killed_hard_leaves_nothing(mode, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_without_walls_nothing_runs_unless_that_is_allowed(no_walls):
+async def test_without_walls_nothing_runs_unless_that_is_allowed(no_walls, monkeypatch):
+    monkeypatch.delenv("AGENTGYM_ALLOW_WEAK", raising=False)
     with pytest.raises(SandboxError, match="allow_weak=true"):
         await Local().open()
     host = await Local(allow_weak=True).open()
