@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agentgym.sandbox import Protection
-    from agentgym.sandboxes.docker_session import DockerHost
+    from agentgym.sandboxes.containers.session import DockerHost
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Docker:
 
     async def open(self) -> DockerHost:
         """Connect to the daemon and start a first container; raises SandboxError, saying what is missing."""
-        from agentgym.sandboxes.docker_daemon import Daemon
-        from agentgym.sandboxes.docker_session import DockerHost
+        from agentgym.sandboxes.containers.daemon import Daemon
+        from agentgym.sandboxes.containers.session import DockerHost
 
         daemon = await Daemon.connect(self)
         host = DockerHost(self, daemon)
@@ -58,7 +58,7 @@ class Docker:
 
     async def protections(self) -> list[Protection]:
         """What holds in a container, found by trying in one and by asking the daemon about it."""
-        from agentgym.sandboxes.docker_protections import protections
+        from agentgym.sandboxes.containers.protections import protections
 
         host = await self.open()
         try:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from agentgym.sandbox import Protection
-    from agentgym.sandboxes.http_session import HttpHost
+    from agentgym.sandboxes.remote.session import HttpHost
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Http:
 
     async def open(self) -> HttpHost:
         """Meet the server; raises SandboxError when it does not answer, or refuses the token or the settings."""
-        from agentgym.sandboxes.http_session import HttpHost
+        from agentgym.sandboxes.remote.session import HttpHost
 
         host = HttpHost(self)
         try:

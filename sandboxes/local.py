@@ -13,10 +13,10 @@ from agentgym.errors import SandboxError
 from agentgym.sandbox import Protection
 
 if TYPE_CHECKING:
-    from agentgym.sandboxes.calls import WorkerLink
-    from agentgym.sandboxes.cgroups import Cgroup, Cgroups
-    from agentgym.sandboxes.link import ForkServerLink
-    from agentgym.sandboxes.session import LocalSession
+    from agentgym.sandboxes.hosting.calls import WorkerLink
+    from agentgym.sandboxes.hosting.cgroups import Cgroup, Cgroups
+    from agentgym.sandboxes.hosting.link import ForkServerLink
+    from agentgym.sandboxes.hosting.session import LocalSession
 
 OVERHEAD = 64  # processes of ours in a session's group, most of them while it branches
 STARTING_AT_ONCE = 16
@@ -81,7 +81,7 @@ class Local:
 
     async def protections(self) -> list[Protection]:
         """What stands between a program and this machine, found by trying."""
-        from agentgym.sandboxes.protections import local_protections
+        from agentgym.sandboxes.hosting.protections import local_protections
 
         return await local_protections(self)
 
@@ -103,7 +103,7 @@ class LocalHost:
 
     async def start(self) -> None:
         """Build walls, start the fork server in them."""
-        from agentgym.sandboxes.cgroups import Cgroups, Limits
+        from agentgym.sandboxes.hosting.cgroups import Cgroups, Limits
 
         if not sys.platform.startswith("linux"):
             raise SandboxError("the local sandbox needs Linux; use another sandbox, such as docker")
@@ -135,13 +135,13 @@ class LocalHost:
     @property
     def replays(self) -> bool:
         """Whether forks replay the log: without namespaces, or without a /proc in which their keepers see them."""
-        from agentgym.sandboxes.launch import masked_proc
+        from agentgym.sandboxes.hosting.launch import masked_proc
 
         return self.mode == "none" or masked_proc()
 
     async def session(self) -> LocalSession:
         """A fresh session; raises SandboxError."""
-        from agentgym.sandboxes.session import LocalSession
+        from agentgym.sandboxes.hosting.session import LocalSession
 
         session = LocalSession(self)
         await session.start()
@@ -149,7 +149,7 @@ class LocalHost:
 
     async def worker(self) -> WorkerLink:
         """A fresh worker, ready."""
-        from agentgym.sandboxes.calls import OutputLimits, WorkerLink
+        from agentgym.sandboxes.hosting.calls import OutputLimits, WorkerLink
 
         async with self._slots:
             server = await self._live_server()
@@ -181,7 +181,7 @@ class LocalHost:
 
     async def _live_server(self) -> ForkServerLink:
         """The fork server, a new one if it died; raises SandboxError."""
-        from agentgym.sandboxes.link import ForkServerLink
+        from agentgym.sandboxes.hosting.link import ForkServerLink
 
         async with self._starting:
             if self._closed:

@@ -10,7 +10,7 @@ from agentgym.sandboxes.http import check_url
 
 if TYPE_CHECKING:
     from agentgym.sandbox import Protection
-    from agentgym.sandboxes.fusion_session import FusionHost
+    from agentgym.sandboxes.fusion.session import FusionHost
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SandboxFusion:
 
     async def open(self) -> FusionHost:
         """Run an empty program; raises SandboxError when that does not work."""
-        from agentgym.sandboxes.fusion_session import FusionHost
+        from agentgym.sandboxes.fusion.session import FusionHost
 
         host = FusionHost(self)
         try:
@@ -57,7 +57,7 @@ class SandboxFusion:
 
     async def protections(self) -> list[Protection]:
         """What a program finds on the server, and what replaying cannot give."""
-        from agentgym.sandboxes.fusion_session import probe
+        from agentgym.sandboxes.fusion.session import probe
 
         host = await self.open()
         try:

@@ -60,7 +60,7 @@ WRONG = [
     ("lora=3", "lora: expected a table, not '3'"),
     ("stages.rl.signals=success", "signals: expected a list, not 'success'"),
     ("stages=3", "say stages.NAME.key=value. Known: cold_start, rl"),
-    ("env.sandbox={name=\"local\", timeout=-1}", "sandbox local: timeout must be positive, not -1"),
+    ('env.sandbox={name="local", timeout=-1}', "sandbox local: timeout must be positive, not -1"),
     ("max_turns=0", "env retool: max_turns must be at least 1, not 0"),
     ("temperature=-1", "temperature must be at least 0, not -1"),
     ("run_name=a/b", "run_name must be a plain folder name, not 'a/b'"),

@@ -16,13 +16,13 @@ from starlette.types import ASGIApp
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Sandbox, SandboxConfig
+from agentgym.sandboxes.remote.wire import Lease, Problem, Renew, Run, to_json
 from agentgym.sandboxes.serving.answer import answer
 from agentgym.sandboxes.serving.asked import file_path, read_body, read_bytes, request_id
 from agentgym.sandboxes.serving.metrics import Metrics
 from agentgym.sandboxes.serving.sessions import Session, Sessions
 from agentgym.sandboxes.serving.settings import Serve
 from agentgym.sandboxes.serving.token_guard import TokenGuard
-from agentgym.sandboxes.wire import Lease, Problem, Renew, Run, to_json
 
 T = TypeVar("T")
 

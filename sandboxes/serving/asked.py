@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
-from agentgym.sandboxes.wire import REQUEST_ID, Problem
+from agentgym.sandboxes.remote.wire import REQUEST_ID, Problem
 
 T = TypeVar("T")
 

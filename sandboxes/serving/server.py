@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from agentgym.config import build
 from agentgym.errors import ConfigError
 from agentgym.sandbox import SandboxConfig
-from agentgym.sandboxes.server_token import find_token
+from agentgym.sandboxes.remote.token import find_token
 from agentgym.sandboxes.serving.app import make_app
 from agentgym.sandboxes.serving.metrics import Metrics
 from agentgym.sandboxes.serving.sessions import Sessions

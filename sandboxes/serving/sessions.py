@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Sandbox, SandboxHost
+from agentgym.sandboxes.remote.wire import Problem
 from agentgym.sandboxes.serving.gate import Gate
 from agentgym.sandboxes.serving.metrics import Metrics
 from agentgym.sandboxes.serving.replies import Replies
 from agentgym.sandboxes.serving.settings import Serve
-from agentgym.sandboxes.wire import Problem
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agentgym.config import Spec
-from agentgym.sandboxes.wire import Limits
+from agentgym.sandboxes.remote.wire import Limits
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import hmac
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from agentgym.sandboxes.remote.wire import Problem, to_json
 from agentgym.sandboxes.serving.answer import answer
 from agentgym.sandboxes.serving.metrics import Metrics
-from agentgym.sandboxes.wire import Problem, to_json
 
 
 class TokenGuard:

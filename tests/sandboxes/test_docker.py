@@ -16,8 +16,9 @@ import pytest
 from agentgym.checks.harness import Check, run_checks
 from agentgym.checks.sandbox import CHECKS
 from agentgym.errors import SandboxError
-from agentgym.sandboxes import container, docker_session
-from agentgym.sandboxes.container_owner import LABEL, owner
+from agentgym.sandboxes.containers import container
+from agentgym.sandboxes.containers import session as docker_session
+from agentgym.sandboxes.containers.owner import LABEL, owner
 from agentgym.sandboxes.docker import Docker
 
 

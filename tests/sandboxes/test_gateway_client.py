@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
-from agentgym.sandboxes.docker_session import parse_result
-from agentgym.sandboxes.gateway import frame
-from agentgym.sandboxes.gateway_client import SMALL, GatewayClient, Gone
+from agentgym.sandboxes.containers.gateway import frame
+from agentgym.sandboxes.containers.gateway_client import SMALL, GatewayClient, Gone
+from agentgym.sandboxes.containers.session import parse_result
 
 
 async def answered_with(data: bytes, stream: int = 1, ends: bool = False) -> dict[str, object]:

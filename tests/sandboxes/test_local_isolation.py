@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes import link
+from agentgym.sandboxes.hosting import link
 from agentgym.sandboxes.local import Local
 
 DAEMON = """

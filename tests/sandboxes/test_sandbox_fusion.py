@@ -13,7 +13,7 @@ import pytest
 from agentgym.checks import sandbox as checks
 from agentgym.checks.harness import run_checks
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.fusion_session import FusionHost, FusionSession
+from agentgym.sandboxes.fusion.session import FusionHost, FusionSession
 from agentgym.sandboxes.sandbox_fusion import SandboxFusion
 
 SERVER = Path(__file__).with_name("fusion_server.py")

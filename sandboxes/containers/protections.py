@@ -9,7 +9,7 @@ from agentgym.errors import SandboxError
 from agentgym.sandbox import Protection
 
 if TYPE_CHECKING:
-    from agentgym.sandboxes.docker_session import DockerHost
+    from agentgym.sandboxes.containers.session import DockerHost
 
 PROBE = """
 import ctypes, json, os, socket

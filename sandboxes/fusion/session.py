@@ -12,13 +12,13 @@ from uuid import uuid4
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Language, Protection
-from agentgym.sandboxes.fusion_run import Ran, read_run
-from agentgym.sandboxes.http_client import Client
+from agentgym.sandboxes.fusion.run import Ran, read_run
+from agentgym.sandboxes.remote.client import Client
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.sandbox_fusion import SandboxFusion
 
-REPLAY = (Path(__file__).parent / "inside" / "replay.py").read_text(encoding="utf-8")
+REPLAY = Path(__file__).with_name("replay.py").read_text(encoding="utf-8")
 CAPTURED = (1 << 20) - 4096
 """Bytes of a stream that the server keeps, but for what marks the place."""
 STARTUP = 1.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.launch import Mode, command, environment
+from agentgym.sandboxes.hosting.launch import Mode, command, environment
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import Local

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Mode = Literal["bubblewrap", "container", "none"]
 """What is around the fork server. In a container the container itself is, and only sessions get namespaces."""
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 WORKSPACE = "/workspace"
 NOBODY = 65534
 SHARED = ("/dev/pts", "/dev/mqueue")  # of a container: by their ways sessions could meet

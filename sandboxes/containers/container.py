@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.container_owner import LABEL, abandoned, owner
-from agentgym.sandboxes.docker_daemon import NotThere, call
-from agentgym.sandboxes.gateway import PROTOCOL
-from agentgym.sandboxes.gateway_client import GatewayClient, Gone
+from agentgym.sandboxes.containers.daemon import NotThere, call
+from agentgym.sandboxes.containers.gateway import PROTOCOL
+from agentgym.sandboxes.containers.gateway_client import GatewayClient, Gone
+from agentgym.sandboxes.containers.owner import LABEL, abandoned, owner
 
 if TYPE_CHECKING:
+    from agentgym.sandboxes.containers.daemon import Daemon
     from agentgym.sandboxes.docker import Docker
-    from agentgym.sandboxes.docker_daemon import Daemon
 
 START_SECONDS = 60.0
 DEATH_SECONDS = 2  # between a death and the news of it
@@ -30,7 +30,7 @@ def settings(config: Docker, daemon: Daemon) -> dict[str, Any]:
     """The container as the daemon's API wants it."""
     inside = ("timeout", "memory_mb", "disk_mb", "processes", "output_limit", "file_limit", "preload")
     memory = (config.memory_mb + config.disk_mb + AGENT_MB) << 20
-    seccomp = Path(__file__).with_name("seccomp.json").read_text()
+    seccomp = (Path(__file__).parent.parent / "seccomp.json").read_text()
     limits = daemon.client.api.create_host_config(
         auto_remove=True,
         network_mode="none",

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Status
-from agentgym.sandboxes.cgroups import Cgroup
-from agentgym.sandboxes.control import Control, How
-from agentgym.sandboxes.ends import Bounded, Ends
-from agentgym.sandboxes.link import ForkServerLink
+from agentgym.sandboxes.hosting.cgroups import Cgroup
+from agentgym.sandboxes.hosting.control import Control, How
+from agentgym.sandboxes.hosting.ends import Bounded, Ends
+from agentgym.sandboxes.hosting.link import ForkServerLink
 
 STATUSES = ("ok", "error", "oom")
 GREETING = "ready"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Language, Status
-from agentgym.sandboxes.container import Container, Overdue, remove_abandoned
-from agentgym.sandboxes.container_pool import ContainerPool
-from agentgym.sandboxes.gateway_client import Gone
+from agentgym.sandboxes.containers.container import Container, Overdue, remove_abandoned
+from agentgym.sandboxes.containers.gateway_client import Gone
+from agentgym.sandboxes.containers.pool import ContainerPool
 
 if TYPE_CHECKING:
+    from agentgym.sandboxes.containers.daemon import Daemon
     from agentgym.sandboxes.docker import Docker
-    from agentgym.sandboxes.docker_daemon import Daemon
 
 GRACE_SECONDS = 15.0
 """For what comes on top of a program's deadline, which is kept inside; then the container is killed."""

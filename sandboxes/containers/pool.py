@@ -7,11 +7,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.container import Container
+from agentgym.sandboxes.containers.container import Container
 
 if TYPE_CHECKING:
+    from agentgym.sandboxes.containers.daemon import Daemon
     from agentgym.sandboxes.docker import Docker
-    from agentgym.sandboxes.docker_daemon import Daemon
 
 STARTING_AT_ONCE = 4
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.waiting import WorkerProcess
+from agentgym.sandboxes.hosting.waiting import WorkerProcess
 
 How = Literal["exited", "killed", "setup", "lost"]
 """How a session ended: by itself, by a signal, before it began, or unknown because the fork server is gone."""

@@ -14,9 +14,9 @@ import msgspec
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Language, Protection
-from agentgym.sandboxes.http_client import Client
-from agentgym.sandboxes.server_token import find_token
-from agentgym.sandboxes.wire import Limits
+from agentgym.sandboxes.remote.client import Client
+from agentgym.sandboxes.remote.token import find_token
+from agentgym.sandboxes.remote.wire import Limits
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.http import Http

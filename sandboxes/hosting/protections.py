@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Protection
-from agentgym.sandboxes.launch import masked_proc
+from agentgym.sandboxes.hosting.launch import masked_proc
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import Local, LocalHost

@@ -24,8 +24,8 @@ from typing import Any
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Language
+from agentgym.sandboxes.hosting.session import LocalSession
 from agentgym.sandboxes.local import Local, LocalHost
-from agentgym.sandboxes.session import LocalSession
 
 PROTOCOL = 1
 HEAD = 4

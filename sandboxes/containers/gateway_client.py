@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.gateway import HEAD, frame
+from agentgym.sandboxes.containers.gateway import HEAD, frame
 
 MULTIPLEX_HEAD = 8  # the daemon's: a byte for the stream, three empty ones, four of size
 STDOUT, STDERR = 1, 2

@@ -9,7 +9,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.wire import REQUEST_ID, RETRIED, from_json
+from agentgym.sandboxes.remote.wire import REQUEST_ID, RETRIED, from_json
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 30.0

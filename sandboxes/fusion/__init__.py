@@ -1,0 +1,1 @@
+"""Sessions by replay on a server that speaks SandboxFusion's API."""

@@ -1,0 +1,1 @@
+"""The host's side of local sessions: starts the fork server, talks to workers, sets limits."""
