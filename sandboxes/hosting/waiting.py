@@ -10,8 +10,11 @@ import platform
 from pathlib import Path
 
 from agentgym.sandboxes.inside.examine import CHANNEL
+from agentgym.sandboxes.inside.processes import exiting
 
 RECVMSG = {"x86_64": 47, "aarch64": 212}.get(platform.machine())
+TOLD = RECVMSG is not None and Path("/proc/self/syscall").exists()
+"""Whether the kernel tells here."""
 
 
 class WorkerProcess:
@@ -19,14 +22,14 @@ class WorkerProcess:
 
     def __init__(self, pidfd: int) -> None:
         fields = Path(f"/proc/self/fdinfo/{pidfd}").read_text().split()
-        self._file = Path("/proc", fields[fields.index("Pid:") + 1], "syscall")
+        self._pid = int(fields[fields.index("Pid:") + 1])
 
     def waits(self) -> bool:
-        """True when it is receiving on its channel; also where the kernel does not tell."""
+        """True when it is receiving on its channel; also where we are not told."""
         try:
-            words = self._file.read_text().split()
-        except (FileNotFoundError, ProcessLookupError):
-            return self._file.parent.exists()
-        except PermissionError:
-            return True
-        return words[:2] == [str(RECVMSG), hex(CHANNEL)] or RECVMSG is None
+            words = Path(f"/proc/{self._pid}/syscall").read_text().split() if TOLD else []
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            return False
+        except PermissionError:  # not ours to ask, or at its end
+            return not exiting(self._pid)
+        return words[:2] == [str(RECVMSG), hex(CHANNEL)] or not TOLD
