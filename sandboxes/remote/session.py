@@ -146,11 +146,11 @@ class HttpSession:
         """Put a file into the working directory; raises OSError."""
         if len(data) > self._host.limits.max_body:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        await self._send("PUT", "/file", uuid4().hex, content=data, params={"path": path})
+        await self._send("PUT", "/file", uuid4().hex, content=data, params=named(path))
 
     async def read(self, path: str) -> bytes:
         """A regular file's content; raises OSError."""
-        response = await self._send("GET", "/file", params={"path": path})
+        response = await self._send("GET", "/file", params=named(path))
         return response.content
 
     async def fork(self) -> HttpSession:
@@ -180,3 +180,12 @@ class HttpSession:
             await self._host.control.send(method, f"/v1/sessions/{self.id}{path}", patience=patience)
         except SandboxError:
             return  # the server is gone or has lost the session: what is left of it, its lease ends
+
+
+def named(path: str) -> dict[str, str]:
+    """A path as a query; raises OSError for one that is no text."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path) from error
+    return {"path": path}
