@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Docker:
-    """Runs policy code in containers: one for each session that is opened, shared with its forks only.
+    """Runs policy code in containers: by default one for each session that is opened, shared with its forks only.
 
     image: built as `sandboxes/Dockerfile` says. pool: containers that wait, started, for the next session.
-    memory_mb, processes, cpus: of a container, so of all sessions of an episode together. disk_mb: a session's
+    sessions: how many may share a container, kept apart by namespaces as those of `local` are, but not from using
+    up its memory; for training with many short episodes, since a container takes some 0.3 s to start.
+    memory_mb, processes, cpus: of a container for each of its `sessions`, forks included. disk_mb: a session's
     workspace, which counts as memory. timeout: seconds of wall time per run. output_limit: bytes per stream and
     run. file_limit: bytes of a file read or written from outside. preload: modules imported once, before sessions
     fork. runtime: one that the daemon has; auto takes gVisor's `runsc` where it is there and can run sessions.
@@ -25,6 +27,7 @@ class Docker:
 
     image: str = "agentgym-sandbox"
     pool: int = 2
+    sessions: int = 1
     memory_mb: int = 512
     processes: int = 128
     cpus: float = 1.0
@@ -36,7 +39,16 @@ class Docker:
     preload: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("memory_mb", "processes", "cpus", "disk_mb", "timeout", "output_limit", "file_limit"):
+        for name in (
+            "sessions",
+            "memory_mb",
+            "processes",
+            "cpus",
+            "disk_mb",
+            "timeout",
+            "output_limit",
+            "file_limit",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         if self.pool < 0:

@@ -29,7 +29,7 @@ AGENT_MB, AGENT_PROCESSES = 128, 256
 def settings(config: Docker, daemon: Daemon) -> dict[str, Any]:
     """The container as the daemon's API wants it."""
     inside = ("timeout", "memory_mb", "disk_mb", "processes", "output_limit", "file_limit", "preload")
-    memory = (config.memory_mb + config.disk_mb + AGENT_MB) << 20
+    memory = ((config.memory_mb + config.disk_mb) * config.sessions + AGENT_MB) << 20
     seccomp = (Path(__file__).parent.parent / "seccomp.json").read_text()
     limits = daemon.client.api.create_host_config(
         auto_remove=True,
@@ -41,8 +41,8 @@ def settings(config: Docker, daemon: Daemon) -> dict[str, Any]:
         security_opt=["no-new-privileges", f"seccomp={seccomp}", "apparmor=unconfined"],
         mem_limit=memory,
         memswap_limit=memory,
-        pids_limit=config.processes + AGENT_PROCESSES,
-        nano_cpus=int(config.cpus * 1e9),
+        pids_limit=config.processes * config.sessions + AGENT_PROCESSES,
+        nano_cpus=int(min(config.cpus * config.sessions, daemon.info["NCPU"]) * 1e9),
         log_config={"Type": "none"},
         runtime=daemon.runtime,
     )

@@ -17,13 +17,16 @@ STARTING_AT_ONCE = 4
 
 
 class ContainerPool:
-    """Hands each container out once, and has `config.pool` of them waiting or on the way."""
+    """Hands each container out `config.sessions` times, and has `config.pool` of them waiting or on the way."""
 
     def __init__(self, config: Docker, daemon: Daemon) -> None:
         self._config = config
         self._daemon = daemon
         self._waiting: deque[asyncio.Task[Container]] = deque()
         self._starting = asyncio.Semaphore(STARTING_AT_ONCE)
+        self._shared: Container | None = None
+        self._given = 0
+        self._sharing = asyncio.Lock()
         self._closed = False
 
     async def fill(self) -> None:
@@ -34,7 +37,16 @@ class ContainerPool:
         self._refill(self._config.pool)
 
     async def take(self) -> Container:
-        """A container that nobody has used, and which may have died while it waited; raises SandboxError."""
+        """A container, which may have died while it waited; raises SandboxError."""
+        if self._config.sessions == 1:
+            return await self._take_unused()
+        async with self._sharing:  # the one that was begun last, until it has had its share or was left by all
+            if self._shared is None or self._shared.dead or self._given >= self._config.sessions:
+                self._shared, self._given = await self._take_unused(), 0
+            self._given += 1
+            return self._shared
+
+    async def _take_unused(self) -> Container:
         if self._closed:
             raise SandboxError("the sandbox host is closed")
         self._refill(self._config.pool + 1)

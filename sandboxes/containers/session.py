@@ -35,7 +35,8 @@ class DockerHost:
     @property
     def description(self) -> str:
         """What it is, for a person."""
-        return f"docker, a container for each episode, runtime {self.daemon.runtime}"
+        each = "episode" if self.config.sessions == 1 else f"{self.config.sessions} sessions"
+        return f"docker, a container for each {each}, runtime {self.daemon.runtime}"
 
     async def start(self) -> None:
         """Clear away what crashed hosts left, and have a first container; raises SandboxError."""
@@ -48,7 +49,7 @@ class DockerHost:
             await self.pool.fill()
 
     async def session(self) -> DockerSession:
-        """A fresh session in a container of its own; raises SandboxError."""
+        """A fresh session; raises SandboxError."""
         session = DockerSession(self)
         try:
             await session.begin()

@@ -353,3 +353,15 @@ async def test_many_forks_of_a_live_session_fit_into_its_container(open_host):
     for i, fork in enumerate(forks):
         assert (await fork.run("x, open('a').read()")).stdout == f"([1, {i}], 'text{i}')\n"
     assert (await session.run("f.flush()\nx, open('a').read()")).stdout == "([1], 'text')\n"
+
+
+async def test_sessions_that_share_a_container_are_apart_and_it_takes_no_more_than_its_share(open_host):
+    host = await open_host(sessions=3)
+    sessions = [await host.session() for _ in range(4)]
+    assert len({session.container.id for session in sessions[:3]}) == 1
+    assert sessions[3].container.id != sessions[0].container.id
+    for number, session in enumerate(sessions[:3]):
+        await session.run(f"n = {number}\nopen('n', 'w').write(str(n))")
+    await sessions[0].run("import os\nos.kill(-1, 9)")
+    seen = "import os\nprint(n, open('n').read(), len([p for p in os.listdir('/proc') if p.isdigit()]))"
+    assert [(await session.run(seen)).stdout for session in sessions[1:3]] == ["1 1 2\n", "2 2 2\n"]
