@@ -153,6 +153,17 @@ async def test_a_dead_fork_server_is_an_error_of_the_sandbox_and_the_next_sessio
     assert (await (await host.session()).run("1 + 1")).stdout == "2\n"
 
 
+async def test_all_sessions_in_flight_tell_that_the_fork_server_died(open_host):
+    host = await open_host()
+    sessions = [await host.session() for _ in range(8)]
+    running = [asyncio.ensure_future(session.run("while True: pass", 60.0)) for session in sessions]
+    for session in sessions:
+        await begun(session)
+    os.kill(host._server.process.pid, signal.SIGKILL)
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(error) for error in ended] == [SandboxError] * 8
+
+
 async def test_a_bad_preload_is_reported_with_the_servers_own_words(mode):
     from agentgym.sandboxes.local import Local
 
