@@ -28,7 +28,9 @@ def skyrl_gym() -> Tool:
 
 def gem_llm() -> Tool:
     from gem.tools.python_code_tool import PythonCodeTool
+    from gem.utils import sandbox
 
+    sandbox.subprocess_run.__defaults__ = (None, TIMEOUT)  # which the tool's own never reaches
     tool = PythonCodeTool(timeout=TIMEOUT)
 
     def run(code: str) -> str:
