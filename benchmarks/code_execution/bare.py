@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from .measure import PROGRAMS, Operation, Program, Row, Skipped, expect, row
+from .measure import FEW, MANY, PROGRAMS, Operation, Program, Row, Skipped, expect, row
 
 RUN = ("docker", "run", "--rm", "--network", "none")
 WORKER = str(Path(__file__).with_name("pipe_worker.py"))
@@ -24,7 +24,10 @@ def bare_rows() -> list[Row]:
     """Workers and interpreters."""
     return [
         *(row(f"pipe worker, {p.name}", partial(piping, p), p.name) for p in PROGRAMS),
-        *(row(f"python -c, {p.name}", partial(commanding, [sys.executable], p), p.name) for p in PROGRAMS),
+        *(
+            row(f"python -c, {p.name}", partial(commanding, [sys.executable], p), p.name, most)
+            for p, most in zip(PROGRAMS, (MANY, FEW), strict=True)
+        ),
     ]
 
 

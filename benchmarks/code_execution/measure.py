@@ -17,6 +17,11 @@ Lanes = Callable[[int], AbstractAsyncContextManager[list[Operation]]]
 """Makes so many lanes ready, and clears them away."""
 
 
+MANY = 1 << 10
+FEW = 8
+"""Lanes at most where every call imports sympy anew: with 64, minutes pass in a queue for processors."""
+
+
 class Skipped(Exception):
     """Cannot be measured here, and why."""
 
@@ -57,14 +62,16 @@ class Sample:
 
 
 class Row(NamedTuple):
-    """Something measured. take: given lanes and seconds. program: the name of the one that it calls, if any."""
+    """Something measured. take: given lanes and seconds. program: the name of the one that it calls, if any. most:
+    lanes that make sense."""
 
     name: str
     take: Callable[[int, float], Awaitable[Sample]]
     program: str = ""
+    most: int = MANY
 
 
-def row(name: str, lanes: Lanes, program: str = "") -> Row:
+def row(name: str, lanes: Lanes, program: str = "", most: int = MANY) -> Row:
     """A row of operations that this process starts."""
 
     async def take(count: int, seconds: float) -> Sample:
@@ -74,7 +81,7 @@ def row(name: str, lanes: Lanes, program: str = "") -> Row:
             wall = time.perf_counter() - started
         return Sample([each for lane in taken for each in lane], wall)
 
-    return Row(name, take, program)
+    return Row(name, take, program, most)
 
 
 async def _repeat(operation: Operation, end: float) -> list[float]:

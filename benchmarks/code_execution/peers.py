@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-from .measure import PROGRAMS, Program, Row, Sample, Skipped
+from .measure import FEW, MANY, PROGRAMS, Program, Row, Sample, Skipped
 
 VERSIONS = {"skyrl-gym": "0.4.0", "gem-llm": "0.1.0", "smolagents": "1.26.0"}
 HERE = Path(__file__).parent
@@ -39,7 +39,11 @@ async def peer_rows(stack: AsyncExitStack, venv: Path) -> list[Row]:
     rows = []
     for name in VERSIONS:
         peer = await start(stack, name, commands)
-        rows += [Row(f"{name}, {p.name}", partial(take, name, peer, p), p.name) for p in PROGRAMS]
+        most = (MANY, MANY if name == "smolagents" else FEW)
+        rows += [
+            Row(f"{name}, {p.name}", partial(take, name, peer, p), p.name, lanes)
+            for p, lanes in zip(PROGRAMS, most, strict=True)
+        ]
     return rows
 
 
