@@ -144,7 +144,11 @@ class LocalHost:
         from agentgym.sandboxes.hosting.session import LocalSession
 
         session = LocalSession(self)
-        await session.start()
+        try:
+            await session.start()
+        except BaseException:
+            await session.close()
+            raise
         return session
 
     async def worker(self) -> WorkerLink:

@@ -254,6 +254,8 @@ class WorkerLink:
                 fd for i, (_, *rest) in enumerate(given) for fd in (*passed[i * ENTRANCES :][:ENTRANCES], *rest)
             ]
             socket.send_fds(self._ends.channel, [(2).to_bytes(4, "big") + b"{}"], to_worker)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise SandboxError("the session ended meanwhile") from error
         finally:
             for descriptor in (*passed, *(fd for part in (*given, *cgroups) for fd in part)):
                 os.close(descriptor)

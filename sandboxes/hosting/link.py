@@ -43,6 +43,7 @@ class ForkServerLink:
         self._control = control
         self._ready: asyncio.Future[bool] = self._loop.create_future()
         self._outbox: deque[list[int]] = deque()
+        self._stderr: asyncio.Future[bytes] | None = None
         control.setblocking(False)
         self._loop.add_reader(control, self._receive)
         # A fork server below a killed bwrap learns of it from us only; asyncio would tell once its stderr closes.
@@ -94,8 +95,10 @@ class ForkServerLink:
 
     async def last_words(self) -> str:
         """What a fork server that has died wrote to stderr, its last 2,000 characters."""
-        assert self.process.stderr is not None
-        text = (await self.process.stderr.read()).decode(errors="replace").strip()
+        if self._stderr is None:  # every session that was in flight asks, and only one can read
+            assert self.process.stderr is not None
+            self._stderr = asyncio.ensure_future(self.process.stderr.read())
+        text = (await asyncio.shield(self._stderr)).decode(errors="replace").strip()
         return text[-2000:] or f"exit status {await self.process.wait()}"
 
     async def close(self) -> None:

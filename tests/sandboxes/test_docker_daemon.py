@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from agentgym.errors import SandboxError
 from agentgym.sandboxes.docker import Docker
 
 pytestmark = pytest.mark.slow
+SESSIONS = 30
 
 
 class OwnDaemon:
@@ -93,3 +95,30 @@ async def test_sessions_are_lost_with_the_daemon_and_the_next_works_once_it_is_b
     assert (await again.run("1 + 1")).stdout == "2\n"
     await host.close()
     assert host.daemon.client.containers.list(all=True) == []
+
+
+async def test_30_sessions_at_work_are_lost_with_the_daemon_and_30_more_work_once_it_is_back(daemon, image):
+    host = await Docker(image=image, pool=0).open()
+    sessions = await asyncio.gather(*(host.session() for _ in range(SESSIONS)))
+    await asyncio.gather(*(session.run("kept = 1") for session in sessions))
+    working = [session.run("while True: pass", 120.0) for session in sessions[::2]]
+    working += [session.run("import time; time.sleep(1000)", 120.0) for session in sessions[1::2]]
+    running = [asyncio.ensure_future(work) for work in working]
+    await asyncio.sleep(0)  # they begin
+    await asyncio.to_thread(daemon.stop)
+    async with asyncio.timeout(60.0):
+        ended = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(error) for error in ended] == [SandboxError] * SESSIONS
+    await asyncio.to_thread(daemon.start)
+
+    async def works(number: int) -> str:
+        session = await host.session()
+        result = await session.run(f"print('kept' in globals(), {number} ** 2)")
+        await session.close()
+        return str(result.stdout)
+
+    again = await asyncio.gather(*(works(number) for number in range(SESSIONS)))
+    assert again == [f"False {number**2}\n" for number in range(SESSIONS)]
+    await asyncio.gather(*(session.close() for session in sessions))
+    assert host.daemon.client.containers.list(all=True) == []
+    await host.close()

@@ -10,6 +10,9 @@ import pytest
 
 from agentgym.errors import SandboxError
 from agentgym.sandboxes.inside.examine import CHANNEL
+from agentgym.sandboxes.local import Local
+
+from .test_local_isolation import processes_below
 
 
 async def status_then_alive(session, code: str, timeout: float = 20.0) -> str:
@@ -153,9 +156,32 @@ async def test_a_dead_fork_server_is_an_error_of_the_sandbox_and_the_next_sessio
     assert (await (await host.session()).run("1 + 1")).stdout == "2\n"
 
 
-async def test_a_bad_preload_is_reported_with_the_servers_own_words(mode):
-    from agentgym.sandboxes.local import Local
+async def test_all_sessions_in_flight_tell_that_the_fork_server_died(open_host):
+    host = await open_host()
+    sessions = [await host.session() for _ in range(8)]
+    running = [asyncio.ensure_future(session.run("while True: pass", 60.0)) for session in sessions]
+    for session in sessions:
+        await begun(session)
+    os.kill(host._server.process.pid, signal.SIGKILL)
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(error) for error in ended] == [SandboxError] * 8
 
+
+async def test_forks_under_way_tell_that_the_fork_server_died(walls):
+    for rounds in range(5):
+        host = await Local(preload=()).open()
+        sessions = [await host.session() for _ in range(8)]
+        forks = [asyncio.ensure_future(session.fork()) for session in sessions]
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        [server] = processes_below(host._server.process.pid)[:1]
+        os.kill(server, signal.SIGKILL)
+        ended = await asyncio.gather(*forks, return_exceptions=True)
+        assert [type(error) for error in ended] == [SandboxError] * 8
+        await host.close()
+
+
+async def test_a_bad_preload_is_reported_with_the_servers_own_words(mode):
     with pytest.raises(SandboxError, match="No module named 'no_such_module'"):
         await Local(allow_weak=mode == "none", preload=("no_such_module",)).open()
 
