@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentgym.sandboxes.cgroups import PREFIX, places
+
 from agentgym.sandboxes.inside.kernel import PR_SET_CHILD_SUBREAPER, prctl
 
 
