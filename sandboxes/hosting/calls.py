@@ -66,7 +66,8 @@ class WorkerLink:
         self._outcome: asyncio.Future[Status | None] | None = None
         self.control = Control(ends.control)
         self.exit = self.control.exit
-        self.exit.add_done_callback(lambda _: self._decide(None))
+        self._out_of_memory = False
+        self.exit.add_done_callback(self._on_exit)
 
     @classmethod
     async def start(cls, server: ForkServerLink, limits: OutputLimits, group: Cgroup | None) -> WorkerLink:
@@ -115,7 +116,6 @@ class WorkerLink:
             if status is None:
                 status = await self._how_it_ended()
             self._stdout.drain()
-            self._stderr.drain()
             if self._stdout.full or self._stderr.full:
                 status = "output_limit"
         except BaseException:
@@ -160,7 +160,7 @@ class WorkerLink:
         how: How = self.exit.result()
         if how == "lost":
             raise SandboxError(f"the sandbox's fork server died: {await self._server.last_words()}")
-        if how != "exited" and self._group is not None and self._group.ran_out_of_memory():
+        if how != "exited" and self._out_of_memory:
             return "oom"
         return "exited" if how == "exited" else "killed"
 
@@ -177,6 +177,14 @@ class WorkerLink:
             return None
         valid = isinstance(message, dict) and message.get("nonce") == nonce and message.get("status") in STATUSES
         return message if valid else None
+
+    def _on_exit(self, _: asyncio.Future[How]) -> None:
+        """Nothing of the session is left, whoever waits for it: its group goes as well."""
+        if self._group is not None:
+            self._out_of_memory = self._group.ran_out_of_memory()
+            self._group.remove()
+            self._group = None
+        self._decide(None)
 
     def _decide(self, status: Status | None) -> None:
         if self._outcome is not None and not self._outcome.done():
@@ -216,17 +224,14 @@ class WorkerLink:
         Raises Refused, and the worker goes on, when they would not be exact; raises SandboxError, and the worker
         is lost, when the machinery fails. The groups are its own to remove in any case.
         """
-        links = [WorkerLink(self._server, Ends(), self._limits, group) for group in (self._group, *groups)]
+        links = [WorkerLink(self._server, Ends(), self._limits, group) for group in (None, *groups)]
         try:
             async with asyncio.timeout(BRANCH_SECONDS):
                 await self._branch(links)
         except BaseException as error:
             self._stderr.drain()
             refused = isinstance(error, Refused)
-            if refused:
-                links[0]._group = None  # it stays ours
-            else:
-                self._group = None
+            if not refused:
                 await self.close()
             await asyncio.gather(*(link.close() for link in links))
             if refused:
@@ -234,14 +239,14 @@ class WorkerLink:
             if isinstance(error, TimeoutError):
                 raise SandboxError(f"a fork was not done after {BRANCH_SECONDS:g} s") from error
             raise
-        self._group = None
+        links[0]._group, self._group = self._group, None
         self.control.leave()
         self._ends.close()
         return links
 
     async def _branch(self, links: list[WorkerLink]) -> None:
         given = [link._ends.give() for link in links]
-        cgroups = [link._group.open() if link._group else [] for link in links]
+        cgroups = [group.open() if group else [] for group in (self._group, *(link._group for link in links[1:]))]
         passed: list[int] = []
         try:
             to_keeper = [
@@ -287,6 +292,3 @@ class WorkerLink:
                 await asyncio.shield(self.exit)
         except TimeoutError as error:
             raise SandboxError(f"a sandbox session is not dead after {KILL_SECONDS:g} s") from error
-        if self._group is not None:
-            group, self._group = self._group, None
-            group.remove()

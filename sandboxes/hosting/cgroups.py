@@ -82,7 +82,8 @@ class Cgroups:
     def close(self) -> None:
         """Remove our folders."""
         for parent in self.parents:
-            remove(parent)
+            for folder in (*parent.glob("*/"), parent):
+                remove(folder)
 
 
 @dataclass(frozen=True, slots=True)
