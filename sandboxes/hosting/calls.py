@@ -116,6 +116,7 @@ class WorkerLink:
             if status is None:
                 status = await self._how_it_ended()
             self._stdout.drain()
+            self._stderr.drain()
             if self._stdout.full or self._stderr.full:
                 status = "output_limit"
         except BaseException:
@@ -229,7 +230,6 @@ class WorkerLink:
             async with asyncio.timeout(BRANCH_SECONDS):
                 await self._branch(links)
         except BaseException as error:
-            self._stderr.drain()
             refused = isinstance(error, Refused)
             if not refused:
                 await self.close()
