@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array  # noqa: F401 - socket.recv_fds imports it, which each worker would else do for itself
 import os
 import socket
 from json import dumps, loads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array  # noqa: F401 - as in channel.py
 import json
 import os
 import signal
