@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from agentgym.sandboxes.cgroups import PREFIX, places
-
+from agentgym.sandboxes.hosting.cgroups import PREFIX, places
 from agentgym.sandboxes.inside.kernel import PR_SET_CHILD_SUBREAPER, prctl
 
 
