@@ -21,6 +21,8 @@ from agentgym.sandboxes.remote.wire import Limits
 if TYPE_CHECKING:
     from agentgym.sandboxes.http import Http
 
+MEETING_SECONDS = 15.0
+"""How long a server is waited for at first."""
 BEATS = 3
 """How often a lease is renewed while it lasts."""
 CLOSING_SECONDS = 3.0
@@ -53,7 +55,7 @@ class HttpHost:
 
     async def start(self) -> None:
         """Ask the server what it allows; raises SandboxError."""
-        response = await self.control.send("GET", "/v1")
+        response = await self.control.send("GET", "/v1", patience=min(self.config.patience, MEETING_SECONDS))
         try:
             self._limits = msgspec.json.decode(response.content, type=Limits)
         except msgspec.MsgspecError as error:

@@ -24,8 +24,8 @@ class TokenGuard:
             shown = Headers(scope=scope).get("authorization", "")
             if not hmac.compare_digest(shown.encode(), self._wanted):
                 self._metrics.refusals.labels("denied").inc()
-                status, body = to_json(
-                    Problem("denied", "this server wants its token: Authorization: Bearer TOKEN")
-                )
+                seen = "another" if shown else "none"
+                wants = f"this server wants its token (AGENTGYM_TOKEN, token or token_file) and was shown {seen}"
+                status, body = to_json(Problem("denied", wants))
                 app = answer(body, status)
         await app(scope, receive, send)
