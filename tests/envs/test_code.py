@@ -15,7 +15,7 @@ from agentgym.envs.code_grading import CodeGraders
 from agentgym.envs.code_tests import call_tests
 from agentgym.envs.retool_protocol import read
 from agentgym.errors import SandboxError, TaskError
-from agentgym.sandboxes.local import Local
+from agentgym.sandboxes.auto import Auto
 from agentgym.services import Services
 from agentgym.types import Task
 
@@ -97,7 +97,7 @@ async def test_the_policys_session_does_not_know_the_tests(services: Services) -
 async def test_a_failing_sandbox_is_an_error_not_a_reward() -> None:
     async with Services() as services:
         env = await begin(services)
-        await (await services.get(CodeGraders(Local()))).close()
+        await (await services.get(CodeGraders(Auto()))).close()
         with pytest.raises(SandboxError):
             await env.step(answer(RIGHT))
 

@@ -53,7 +53,7 @@ def random_step(rng: random.Random) -> str:
             f"os.path.exists('/workspace/{name}.txt') and not os.path.exists('/workspace/l{number}') and "
             f"os.link('/workspace/{name}.txt', '/workspace/l{number}')",
             f"os.path.exists('/workspace/{name}.txt') and os.chmod('/workspace/{name}.txt', {384 + number % 64})",
-            f"open('/tmp/t{name}', 'wb').truncate({number * 100})",
+            f"open(os.environ['TMPDIR'] + '/t{name}', 'wb').truncate({number * 100})",
         ]
     )
 
