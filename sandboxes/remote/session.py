@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MEETING_SECONDS = 15.0
 """How long a server is waited for at first."""
+MAX_PATH = 4096
 BEATS = 3
 """How often a lease is renewed while it lasts."""
 CLOSING_SECONDS = 3.0
@@ -185,9 +186,10 @@ class HttpSession:
 
 
 def named(path: str) -> dict[str, str]:
-    """A path as a query; raises OSError for one that is no text."""
+    """A path as a query; raises OSError for one that no file can have."""
     try:
-        path.encode()
+        if len(path.encode()) > MAX_PATH:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
     except UnicodeEncodeError as error:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path) from error
     return {"path": path}
