@@ -187,6 +187,8 @@ class HttpSession:
 
 def named(path: str) -> dict[str, str]:
     """A path as a query; raises OSError for one that no file can have."""
+    if not path:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     try:
         if len(path.encode()) > MAX_PATH:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
