@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from agentgym.errors import SandboxError
 
 Language = Literal["python", "bash", "node"]
 """`python` runs in the session's live interpreter; the others as a process of their own in its working
@@ -25,6 +28,14 @@ class ExecResult:
     status: Status
     seconds: float = 0.0
     restarted: bool = False
+
+
+def run_seconds(timeout: float | None, default: float) -> float:
+    """How long a run may take; raises SandboxError unless that is a number above 0."""
+    seconds = default if timeout is None else timeout
+    if not 0 < seconds < math.inf:
+        raise SandboxError(f"timeout: {seconds:g} s; it must be a number of seconds above 0")
+    return seconds
 
 
 class Forkable(Protocol):
@@ -52,7 +63,7 @@ class Sandbox(Protocol):
         output_limit: int | None = None,
     ) -> ExecResult:
         """Run `code` in the session. timeout: seconds of wall time. output_limit: bytes per stream. None: the
-        config's. Raises SandboxError for a language that the sandbox lacks."""
+        config's. Raises SandboxError for a language that the sandbox lacks, and for a timeout that is none."""
         ...
 
     async def write(self, path: str, data: bytes) -> None:

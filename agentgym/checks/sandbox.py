@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from agentgym.checks.harness import CheckResult, expect, run_checks
+from agentgym.checks.harness import Broken, CheckResult, expect, run_checks
 from agentgym.checks.leftovers import no_leftovers
+from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Sandbox, SandboxConfig, SandboxHost
 
 FLOOD = 32 << 20
@@ -57,6 +59,15 @@ def expect_fresh(result: ExecResult) -> None:
     expect_output(result, "False", "a restarted session has empty state")
 
 
+async def expect_refused(session: Sandbox, seconds: float) -> None:
+    """Raise Broken unless that is no timeout."""
+    try:
+        await session.run("pass", timeout=seconds)
+    except SandboxError:
+        return
+    raise Broken(f"a timeout of {seconds} s is taken")
+
+
 IS_X = "print('x' in globals())"
 
 
@@ -93,6 +104,8 @@ async def timeout_kills(config: SandboxConfig) -> str:
         result = await session.run("while True: pass", timeout=0.5)
         expect(result.status == "timeout", f"an endless loop ends as timeout, not as {result.status}")
         expect_fresh(await session.run(IS_X))
+        for seconds in (0.0, -1.0, math.nan, math.inf):
+            await expect_refused(session, seconds)
     return f"an endless loop, after {result.seconds:.2f} s of 0.5 s"
 
 

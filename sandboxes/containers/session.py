@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import ExecResult, Language, Status
+from agentgym.sandbox import ExecResult, Language, Status, run_seconds
 from agentgym.sandboxes.containers.container import Container, Overdue, remove_abandoned
 from agentgym.sandboxes.containers.gateway_client import Gone
 from agentgym.sandboxes.containers.pool import ContainerPool
@@ -117,7 +117,7 @@ class DockerSession:
         """Run `code`; `timeout` in seconds of wall time. Raises SandboxError when the machinery failed, and for a
         language that is not there."""
         config = self._host.config
-        timeout = config.timeout if timeout is None else timeout
+        timeout = run_seconds(timeout, config.timeout)
         limit = config.output_limit if output_limit is None else output_limit
         program = {"code": code, "timeout": timeout, "language": language, "output_limit": limit}
         async with self._lock:

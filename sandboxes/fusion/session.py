@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import ExecResult, Language, Protection
+from agentgym.sandbox import ExecResult, Language, Protection, run_seconds
 from agentgym.sandboxes.fusion.run import Ran, read_run
 from agentgym.sandboxes.remote.client import Client
 
@@ -92,7 +92,7 @@ class FusionSession:
     ) -> ExecResult:
         """Run `code` after everything before it. Raises SandboxError when the machinery failed."""
         config = self._host.config
-        timeout = config.timeout if timeout is None else timeout
+        timeout = run_seconds(timeout, config.timeout)
         limit = config.output_limit if output_limit is None else min(output_limit, CAPTURED)
         async with self._lock:
             self._check_open()

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import ExecResult, Language, Status
+from agentgym.sandbox import ExecResult, Language, Status, run_seconds
 from agentgym.sandboxes.hosting.calls import Refused, Reply, WorkerLink
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class LocalSession:
         """Run `code`; `timeout` in seconds of wall time. Raises SandboxError when the machinery failed."""
         if language not in get_args(Language):
             raise SandboxError(f"unknown language {language!r}; there are {', '.join(get_args(Language))}")
-        timeout = self._host.config.timeout if timeout is None else timeout
+        timeout = run_seconds(timeout, self._host.config.timeout)
         async with self._lock:
             restarted = await self._ensure()
             self._calls += 1

@@ -2,7 +2,8 @@
 
 The list is what they never need and the kernel's other walls do not cover: namespaces, mounts, kernel memory,
 other processes' memory, keyrings, io_uring, sockets, System V IPC and message queues, files that no limit counts,
-locks on files that sessions share.
+locks on files that sessions share, and whatever would send a process a signal of its choice, by which a stopped
+one could wake itself.
 setns(2) is left: a session that branches needs it, and without capabilities there is nowhere to go.
 """
 
@@ -27,6 +28,7 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "clone3": (435, 435),
     "delete_module": (176, 106),
     "fanotify_init": (300, 262),
+    "fcntl": (72, 25),
     "flock": (73, 32),
     "finit_module": (313, 273),
     "fsconfig": (431, 431),
@@ -95,6 +97,7 @@ NUMBERS: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "swapoff": (168, 225),
     "swapon": (167, 224),
     "syslog": (103, 116),
+    "timer_create": (222, 107),
     "umount2": (166, 39),
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
@@ -105,6 +108,7 @@ SUPPORTED = MACHINE in ARCHITECTURES
 
 NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag of clone(2)
 AF_UNIX = 1
+F_SETSIG = 10
 ONLY = {  # name: (argument, the one value that is let through)
     "socketpair": (0, AF_UNIX),
 }
@@ -136,6 +140,8 @@ def verdict(name: str) -> list[bytes]:
         return [argument(index), instruction(EQUAL, value, 0, 1), LET, REFUSE]
     if name == "clone":
         return [argument(0), instruction(ANY_BIT, NEW_NAMESPACES, 0, 1), REFUSE, LET]
+    if name == "fcntl":
+        return [argument(1), instruction(EQUAL, F_SETSIG, 0, 1), REFUSE, LET]
     if name == "clone3":  # its flags are in memory; libc falls back to clone
         return [ABSENT]
     if name == "prlimit64":  # asking is free

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import ExecResult, Language, Protection
+from agentgym.sandbox import ExecResult, Language, Protection, run_seconds
 from agentgym.sandboxes.remote.client import Client
 from agentgym.sandboxes.remote.token import find_token
 from agentgym.sandboxes.remote.wire import Limits
@@ -131,7 +131,7 @@ class HttpSession:
         output_limit: int | None = None,
     ) -> ExecResult:
         """Run `code`; a cancelled call ends the program. Raises SandboxError when the machinery failed."""
-        timeout = self._host.config.timeout if timeout is None else timeout
+        timeout = run_seconds(timeout, self._host.config.timeout)
         body = {"code": code, "timeout": timeout, "language": language, "output_limit": output_limit}
         data = json.dumps(body).encode()  # in ASCII, so that any text goes through
         if len(data) > self._host.limits.max_body:

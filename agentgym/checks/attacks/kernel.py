@@ -129,6 +129,20 @@ print('attack carried out')
         needs="privileges",
     ),
     Attack(
+        "signals of one's choice",
+        "no timer and no file is told to send a signal of choice, by which a process that is stopped wakes itself",
+        """
+event, timer = (ctypes.c_int * 16)(), ctypes.c_int()
+event[2], event[3] = signal.SIGCONT, 0  # sigev_signo, SIGEV_SIGNAL
+if libc.syscall(222 if os.uname().machine == 'x86_64' else 107, 1, event, ctypes.byref(timer)) == 0: print('timer')
+read, write = os.pipe()
+if libc.fcntl(read, 10, signal.SIGCONT) == 0: print('file')  # F_SETSIG
+print('attack carried out')
+""",
+        gets_nothing,
+        needs="privileges",
+    ),
+    Attack(
         "control groups",
         "a session neither leaves its control group nor makes one",
         """
