@@ -221,3 +221,32 @@ async def test_a_timer_goes_on_in_both(host):
     twin = await session.fork()
     for each in (session, twin):
         assert 500 < float(await printed(each, "signal.getitimer(signal.ITIMER_REAL)[0]")) <= 600
+
+
+async def test_files_keep_what_they_are_known_by(host):
+    """Inode numbers too, whatever was deleted or moved meanwhile, so that an open database goes on in each."""
+    session = await host.session()
+    await printed(
+        session,
+        """
+import os, sqlite3, stat
+for n in range(30): open(f'gone{n}', 'w').close()
+os.makedirs('a/b'); open('first', 'w').write('1'); os.rename('first', 'a/b/first')
+for n in range(0, 30, 2): os.unlink(f'gone{n}')
+os.mkdir('late'); os.rename('a', 'late/a'); os.link('late/a/b/first', 'again'); os.symlink('again', 'link')
+os.mkfifo('pipe', 0o640); os.chmod('late/a/b', 0)
+db = sqlite3.connect('data'); db.execute('create table t (x)'); db.commit()
+def look():
+    os.chmod('late/a/b', 0o700)
+    paths = [os.path.join(f, n) for f, ds, ns in os.walk('.') for n in ds + ns]
+    return sorted((p, s.st_ino, s.st_mode, s.st_nlink, s.st_size) for p in paths for s in [os.lstat(p)])
+def add(x):
+    with db: db.execute('insert into t values (?)', (x,))
+    return db.execute('select x from t').fetchall()""",
+    )
+    for generation in (1, 2):
+        twin = await session.fork()
+        assert await printed(twin, "print(look())") == await printed(session, "print(look())")
+        assert (await printed(twin, f"print(add({generation}))")).endswith(f"({generation},)]")
+        assert (await printed(session, "print(add(9))")).endswith("(9,)]")
+        session = twin
