@@ -50,6 +50,9 @@ class Engine(Protocol):
     max_len: int
     """Longest sequence, prompt and samples together, in tokens."""
 
+    vocab_size: int
+    """Token ids that the model knows."""
+
     async def sample(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None, parent: str | None = None
     ) -> Sample:

@@ -67,8 +67,8 @@ class Snapshot:
 class Env(ABC):
     """One episode at a time: `reset`, `step` until terminated or truncated, `close`.
 
-    `fork` gives a second world in the same state; afterwards neither sees the other's writes. Here it replays
-    the actions, which is exact for a deterministic environment; one that can copy its state overrides it.
+    `fork` gives a second world in the same state; afterwards neither sees the other's writes. Unless an author
+    writes `copy_to` it replays the actions, which is exact for a deterministic environment only.
     """
 
     stop: tuple[str, ...] = ()
@@ -93,6 +93,11 @@ class Env(ABC):
 
     async def release(self) -> None:  # noqa: B027  (optional for authors)
         """Give back what the episode holds. Called by `close` and before a new episode; may be called twice."""
+
+    async def copy_to(self, twin: Env, seed: int | None) -> None:
+        """Give a fresh environment of this config this one's state, exactly; raises SandboxError (or another error
+        of the machinery) where that cannot be. `seed` reseeds the twin's own randomness, None copies it."""
+        await twin.restore(await self.snapshot())
 
     def demonstrate(self, rng: random.Random) -> Demonstration:
         """A scripted policy that solves the current task, for cold starts and `agentgym check`."""
@@ -145,13 +150,20 @@ class Env(ABC):
             await self.step(action)
 
     async def fork(self, seed: int | None = None) -> Env:
-        """A second environment in this state. `seed` reseeds the fork's own randomness from here on."""
+        """A second environment in this state. `seed` reseeds the fork's own randomness from here on.
+
+        Raises what `copy_to` raises; there is no fork then, and this environment goes on.
+        """
+        if self._log is None:
+            raise RuntimeError("fork() before reset()")
         twin = self.config.make(self.services)
         try:
-            await twin.restore(await self.snapshot())
+            await self.copy_to(twin, seed)
         except BaseException:
             await twin.close()
             raise
+        twin.task, twin._log, twin._over = self.task, self._log, self._over
+        twin._transcript = self._transcript.copy()
         return twin
 
     def state_key(self) -> str:

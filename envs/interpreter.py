@@ -93,6 +93,17 @@ class InterpreterEnv(Env):
             output, reward = said.reason, 0.0
         return StepResult(retool_protocol.render(output), reward, False, False, self.facts())
 
+    async def copy_to(self, twin: Env, seed: int | None) -> None:
+        """The interpreter itself forks: no program runs twice."""
+        assert isinstance(twin, InterpreterEnv)
+        assert self._python is not None, "reset() comes first"
+        twin._turns = self._turns
+        if seed is None:
+            twin._rng.setstate(self._rng.getstate())
+        else:
+            twin._rng = random.Random(seed)
+        twin._python = await self._python.fork()
+
     async def release(self) -> None:
         if self._python is not None:
             await self._python.close()

@@ -45,8 +45,8 @@ class TorchEngine:
         self.max_len = min(config.max_len, limit)
         self.prefilled = self.decoded = 0
         self._decoder = choose_decoder(model, self.max_len, compiled=config.compile)
-        self._vocab = int(model.get_input_embeddings().weight.shape[0])
-        self._bytes = token_bytes(tokenizer, self._vocab)
+        self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
+        self._bytes = token_bytes(tokenizer, self.vocab_size)
         self._eos = _eos_ids(model, tokenizer)
         self._weight = next(model.parameters()).detach()
         self._device = self._weight.device
@@ -171,9 +171,9 @@ class TorchEngine:
         prompt = list(ids)
         if not prompt:
             raise EngineError("no token ids: the prompt is empty")
-        if min(prompt) < 0 or max(prompt) >= self._vocab:
-            wrong = next(i for i in prompt if not 0 <= i < self._vocab)
-            raise EngineError(f"token id {wrong} is outside of the model's vocabulary of {self._vocab}")
+        if min(prompt) < 0 or max(prompt) >= self.vocab_size:
+            wrong = next(i for i in prompt if not 0 <= i < self.vocab_size)
+            raise EngineError(f"token id {wrong} is outside of the model's vocabulary of {self.vocab_size}")
         return prompt
 
     async def _submit(self, request: Request) -> None:
@@ -262,7 +262,7 @@ class TorchEngine:
         scores = self._prefilling[0].scores
         room = self.config.prefill_tokens
         if scores:
-            room = max(1, min(room, SCORED_AT_ONCE // self._vocab))
+            room = max(1, min(room, SCORED_AT_ONCE // self.vocab_size))
         chunk: list[tuple[Request, Span]] = []
         for request in self._prefilling:
             if request.scores == scores and room:

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from agentgym.engine import Engine
+from agentgym.engine import Engine, Sample
 from agentgym.env import EnvConfig
 from agentgym.errors import EngineError, JudgeError, TooManyErrors, UserError
 from agentgym.pool import Pool
@@ -22,6 +23,8 @@ from agentgym.types import Group, Outcome, Task
 
 Move = Callable[[Walk], Awaitable[None]]
 """One turn of an episode: someone speaks, the environment answers."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("agentgym")
 
@@ -74,11 +77,46 @@ class Manager:
 
     async def play(self, group: Group, seed: int, name: str, move: Move | None = None) -> Walk:
         """One whole episode, closed but not yet committed. Failures of the machinery end up in its outcome."""
-        assert self._pool is not None, "play() outside of run()"
         if self._gate:
             self._gate.join(name)
+        return await self._admit(name, self._attempts(group, seed, name, move or self._policy_move))
+
+    async def fork(self, walk: Walk, seed: int, name: str) -> Walk:
+        """A second walk from here; it must be played on or closed. Raises what the environment's fork raises."""
+        twin = await walk.fork(seed, name)
+        if self._gate:
+            self._gate.join(name)
+        return twin
+
+    async def play_on(self, walk: Walk, move: Move | None = None) -> None:
+        """A forked walk to its end, once: a world that failed cannot be made again."""
+
+        async def end() -> None:
+            try:
+                await self._episode(walk, move or self._policy_move)
+            except UserError:
+                raise
+            except Exception as error:
+                self._record(walk, error, last=True)
+            self._count(walk)
+
         try:
-            return await self._pool.run(self._attempts(group, seed, name, move or self._policy_move))
+            await self._admit(walk.name, end())
+        except asyncio.CancelledError:  # perhaps before there was room for it
+            await walk.close()
+            raise
+
+    async def sample(self, walk: Walk) -> Sample:
+        """Let the policy speak, when it is the walk's turn."""
+        if self._gate:
+            await self._wait_for_others(self._gate, walk.name)
+        return await walk.sample()
+
+    async def _admit(self, name: str, job: Coroutine[Any, Any, T]) -> T:
+        """The result of `job`, which plays an episode, once there was room for it."""
+        assert self._pool is not None, "episodes are played within run()"
+        try:
+            return await self._pool.run(job)
         finally:
             if self._gate:
                 self._gate.leave(name)
@@ -87,30 +125,37 @@ class Manager:
         for attempt in range(self.guard.retries + 1):
             env = self.env.make(self.services)
             walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name)
-            self.running[name] = (time.monotonic(), walk)
             try:
-                try:
-                    async with asyncio.timeout(self.guard.episode_timeout) as self._deadlines[name]:
-                        await walk.start()
-                        while walk.outcome is None:
-                            await move(walk)
-                finally:
-                    del self.running[name], self._deadlines[name]
-                    async with asyncio.timeout(self.guard.episode_timeout):
-                        await walk.close()
+                await self._episode(walk, move)
                 break
             except UserError:
                 raise
             except Exception as error:
                 self._record(walk, error, last=attempt == self.guard.retries)
-        assert walk.outcome is not None
-        self.outcomes[walk.outcome] += 1
+        self._count(walk)
         return walk
 
+    async def _episode(self, walk: Walk, move: Move) -> None:
+        """From where the walk is to its end, closed in any case."""
+        name = walk.name
+        self.running[name] = (time.monotonic(), walk)
+        try:
+            async with asyncio.timeout(self.guard.episode_timeout) as self._deadlines[name]:
+                if walk.origin is None:
+                    await walk.start()
+                while walk.outcome is None:
+                    await move(walk)
+        finally:
+            del self.running[name], self._deadlines[name]
+            async with asyncio.timeout(self.guard.episode_timeout):
+                await walk.close()
+
+    def _count(self, walk: Walk) -> None:
+        assert walk.outcome is not None
+        self.outcomes[walk.outcome] += 1
+
     async def _policy_move(self, walk: Walk) -> None:
-        if self._gate:
-            await self._wait_for_others(self._gate, walk.name)
-        await walk.apply(await walk.sample())
+        await walk.apply(await self.sample(walk))
 
     async def _wait_for_others(self, gate: Lockstep, name: str) -> None:
         """The deadline stands still meanwhile: it is not this episode that takes long."""

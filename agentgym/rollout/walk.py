@@ -27,7 +27,8 @@ class Limits:
 class Walk:
     """A live episode. Its turns join `group` on `commit`, so that a failed episode leaves nothing behind.
 
-    seed: the episode's randomness, in the environment and in sampling. name: unique in the run.
+    seed: the episode's randomness, in the environment and in sampling. name: unique in the run. origin: the walk
+    it was forked from, None at a root; `turns` has what came after the fork.
     """
 
     def __init__(
@@ -37,8 +38,11 @@ class Walk:
         self.renderer, self.limits, self.seed, self.name = renderer, limits, seed, name
         self.outcome: Outcome | None = None
         self.ids: list[int] = []
-        self.turns: list[Turn] = []  # not yet committed
-        self._parent: int | None = None  # index of the last committed turn
+        self.turns: list[Turn] = []
+        self.origin: Walk | None = None
+        self._forked_at = self._depth_at_fork = 0  # turns before the fork: of `origin`, and from the prompt
+        self._last_fork = 0  # turns when last forked from
+        self._committed: list[int] = []  # indices in `group.turns`
         self._pending: tuple[int, ...] = ()  # context that the next turn adds
         self._shown: Observation = ""
         self._sampled = 0
@@ -60,7 +64,12 @@ class Walk:
     @property
     def at_start(self) -> bool:
         """True until somebody has spoken."""
-        return self._parent is None and not self.turns
+        return self.depth == 0
+
+    @property
+    def depth(self) -> int:
+        """Turns from the prompt to here."""
+        return self._depth_at_fork + len(self.turns)
 
     @property
     def budget(self) -> int:
@@ -79,7 +88,8 @@ class Walk:
             seed=hash((self.seed, self._calls)),
         )
         self._calls += 1
-        return await self.engine.sample(self.ids, sampling, session=self.name)
+        parent = self.origin.name if self.origin is not None and not self.turns else None
+        return await self.engine.sample(self.ids, sampling, session=self.name, parent=parent)
 
     async def apply(self, sample: Sample, source: Source = "on_policy") -> None:
         """Give the environment what was said, and take in what it answers."""
@@ -105,28 +115,41 @@ class Walk:
         turn.outcome = self.outcome
 
     async def fork(self, seed: int, name: str) -> Walk:
-        """A second walk from here, in a world of its own."""
+        """A second walk from here, in a world of its own; raises what the environment's fork raises."""
         env = await self.env.fork(seed)
-        self.commit()
         twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name)
         twin.ids, twin.outcome = list(self.ids), self.outcome
-        twin._parent, twin._pending, twin._shown = self._parent, self._pending, self._shown
+        twin.origin, twin._forked_at, twin._depth_at_fork = self, len(self.turns), self.depth
+        self._last_fork = len(self.turns)
+        twin._pending, twin._shown = self._pending, self._shown
         twin._sampled, twin._calls = self._sampled, self._calls
         return twin
 
     def commit(self) -> None:
-        """Add this walk's turns to the group."""
-        for turn in self.turns:
-            turn.parent = self._parent
+        """Add this walk's turns to the group, and before them those that it was forked after."""
+        self._commit(len(self.turns))
+
+    def _commit(self, count: int) -> None:
+        """Have the first `count` turns in the group."""
+        for turn in self.turns[len(self._committed) : count]:
+            turn.parent = self._index_before(len(self._committed))
+            self._committed.append(len(self.group.turns))
             self.group.turns.append(turn)
-            self._parent = len(self.group.turns) - 1
-        self.turns = []
+
+    def _index_before(self, count: int) -> int | None:
+        """Index in the group of the turn that comes before our turn number `count`."""
+        if count:
+            return self._committed[count - 1]
+        if self.origin is None:
+            return None
+        self.origin._commit(self._forked_at)
+        return self.origin._index_before(self._forked_at)
 
     def fail(self, outcome: Outcome, reason: str) -> None:
         """Record that the machinery failed: the episode counts, and nobody learns from it."""
-        if not self.turns:
+        if len(self.turns) == self._last_fork:  # its last turn, if any, is another's as well
             shown = self.renderer.decode(self._pending)
-            self.turns = [Turn(None, Tokens(self._pending), Tokens(()), observation=shown)]
+            self.turns.append(Turn(None, Tokens(self._pending), Tokens(()), observation=shown))
         self.outcome = self.turns[-1].outcome = outcome
         self.turns[-1].info["error"] = reason
 
