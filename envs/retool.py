@@ -6,10 +6,10 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentgym.boxed import last_boxed
 from agentgym.config import Spec
 from agentgym.env import Demonstration, StepResult
 from agentgym.envs import retool_demos, retool_protocol
-from agentgym.envs.boxed import last_boxed
 from agentgym.envs.grading import Checker, grade
 from agentgym.envs.interpreter import InterpreterEnv, InterpreterTurns
 from agentgym.types import Outcome

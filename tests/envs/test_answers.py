@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agentgym.boxed import last_boxed
 from agentgym.envs.answers import compare
-from agentgym.envs.boxed import last_boxed
 from agentgym.envs.expressions import hits_target
 from agentgym.envs.grading import MathGrader, MathWorkers, grade
 from agentgym.errors import JudgeError, TaskError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentgym.config import build
+from agentgym.config import build, names
 from agentgym.errors import AgentgymError
 from agentgym.types import Outcome, Tokens, Turn
 
@@ -24,7 +24,7 @@ async def test_return_sums_rewards_along_each_branch_of_a_tree(group):
 
 
 @pytest.mark.parametrize("outcome", FAILURES)
-@pytest.mark.parametrize("signal", ["env_return", "success", "tool_calls", "boxed_format"])
+@pytest.mark.parametrize("signal", names("signal"))
 async def test_a_failure_of_the_machinery_gets_no_number(group, episode, signal, outcome):
     failed = episode(group, outcome=outcome, info={"success": True, "tool_calls": 1})
     fine = episode(group, info={"success": True, "tool_calls": 1})
@@ -67,6 +67,7 @@ async def test_tool_calls_is_the_last_count_reported(group, episode):
         (["no answer"], 0.0),
         ([r"\boxed{1} or \boxed{2}"], 0.0),
         ([r"\boxed{\frac{1}{2}"], 0.0),
+        ([r"\boxed{\left\{x \right.}"], 1.0),
         ([r"\boxed{1}", "and so on"], 0.0),
         ([r"<code>print(2)", r"\boxed{2}"], 0.0),
         ([r"<code>1</code></code>", r"\boxed{2}"], 0.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from agentgym.boxed import last_boxed
 from agentgym.trainers.signals.episodes import valid_episodes
 from agentgym.types import Group
 
@@ -23,15 +24,7 @@ class BoxedFormat:
 
 
 def _one_box(text: str) -> bool:
-    _, *boxes = text.split(r"\boxed{")
-    if len(boxes) != 1:
-        return False
-    depth = 1
-    for character in boxes[0]:
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth == 0:
-            return True
-    return False
+    return text.count(r"\boxed{") == 1 and last_boxed(text) is not None
 
 
 def _code_is_closed(text: str) -> bool:
