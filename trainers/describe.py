@@ -6,12 +6,13 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from agentgym.trainers.base import Scored, by_group
+from agentgym.trainers.branching import branching
 from agentgym.trainers.evaluate import succeeded
 from agentgym.types import Group
 
 
 def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
-    """Means over the valid episodes; error_share and episodes count all of them."""
+    """Means over the valid episodes; error_share and episodes count all of them. And what branching did."""
     leaves = [(g, leaf) for g in groups for leaf in g.leaves()]
     failed = sum(not g.outcome(leaf).is_valid for g, leaf in leaves)
     described: dict[str, Any] = {"error_share": failed / len(leaves) if leaves else 0.0, "episodes": len(leaves)}
@@ -20,12 +21,16 @@ def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
     rewards = [s.reward for s in batch]
     last = [s.turns[-1] for s in batch]
     grouped = by_group(batch)
-    return described | {
-        "reward": fmean(rewards),
-        "reward_std": pstdev(rewards),
-        "success": fmean(succeeded(t.info) for t in last),
-        "tool_calls": fmean(float(t.info.get("tool_calls", 0)) for t in last),
-        "num_turns": fmean(len(s.turns) for s in batch),
-        "completion_length": fmean(s.length for s in batch),
-        "frac_reward_zero_std": fmean(len({s.reward for s in g}) == 1 for g in grouped),
-    }
+    return (
+        described
+        | {
+            "reward": fmean(rewards),
+            "reward_std": pstdev(rewards),
+            "success": fmean(succeeded(t.info) for t in last),
+            "tool_calls": fmean(float(t.info.get("tool_calls", 0)) for t in last),
+            "num_turns": fmean(len(s.turns) for s in batch),
+            "completion_length": fmean(s.length for s in batch),
+            "frac_reward_zero_std": fmean(len({s.reward for s in g}) == 1 for g in grouped),
+        }
+        | branching(groups)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -68,7 +69,7 @@ class Manager:
         """One group for each `(group id, task)`, in their order. Raises TooManyErrors."""
         self.outcomes, self.first_error = Counter(), ""
         groups = [Group(group_id, task) for group_id, task in tasks]
-        size = len(tasks) * group_size if self._gate else self.guard.concurrency
+        size = sys.maxsize if self._gate else self.guard.concurrency  # the gate waits for all that have begun
         async with Pool(size) as self._pool, asyncio.TaskGroup() as running:
             for index, group in enumerate(groups):
                 running.create_task(strategy.run(self, group, hash((seed, index)), group_size))

@@ -24,6 +24,7 @@ def test_every_part_exists_with_the_fields_it_is_given(name, read_recipe):
             for spec in table.get(key, []):
                 build(kind, spec)
         build("sampler", table["sampler"])
+        build("rollout", table["rollout"])
 
 
 @pytest.mark.parametrize("name", NAMES)

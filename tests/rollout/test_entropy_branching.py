@@ -71,7 +71,7 @@ async def test_a_branch_is_as_likely_as_the_released_code_makes_it(chat: Chat, r
 
 
 async def test_the_released_codes_beginnings(chat: Chat) -> None:
-    """A branch's own first turn is its beginning, and a trajectory's is that of the first step that was ever made."""
+    """A branch begins with its own first turn, and a trajectory as its number did in the first step of all."""
     strategy = EntropyBranching(initial_rollouts=1, branch_probability=1.0, entropy_weight=1e6, compat="released")
     engine = Script(lambda session, depth: 2.0 if depth == 0 else 1.0)
     await grow(strategy, engine, Turns(3), chat, [4])

@@ -1,4 +1,4 @@
-"""Branches of an episode whose state is in an interpreter, in files and in a database: each lives in its own world."""
+"""Branches of an episode whose state is in an interpreter, in files and in a database: each has its own world."""
 
 from __future__ import annotations
 

@@ -51,6 +51,18 @@ def test_ppo_clip_case_by_case():
     assert not any(value.requires_grad for value in metrics.values())
 
 
+def test_a_kept_gradient_is_that_of_the_bound():
+    """Above 1.3 a good token still counts 1.3 times; all else is as without."""
+    ratio, advantage, losses, gradients, _ = zip(*CASES, strict=True)
+    fields = {"clip_low": 0.2, "clip_high": 0.3, "dual_clip": 4, "keep_high": True}
+    tokens = batch(ratio, advantage)
+    value = build("loss", {"name": "ppo_clip", **fields})(tokens)
+    value.sum().backward()
+    kept = [-1.3 * a if r > 1.3 and a > 0 else g for r, a, g in zip(ratio, advantage, gradients, strict=True)]
+    assert value.tolist() == pytest.approx(losses)
+    assert tokens.logprobs.grad.tolist() == pytest.approx(kept)
+
+
 def test_without_dual_clip_a_bad_token_pushes_however_likely_it_became():
     tokens = batch([6.0], [-2.0])
     value = build("loss", "ppo_clip")(tokens)

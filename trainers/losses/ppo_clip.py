@@ -17,11 +17,14 @@ class PpoClip:
 
     PPO, arXiv 1707.06347; a larger clip_high is DAPO's clip-higher (arXiv 2503.14476). dual_clip c > 1 bounds
     the loss of a negative advantage at -c A (arXiv 1912.09729), so that r > c has no gradient; None: unbounded.
+    keep_high: a good token above 1 + clip_high keeps that value, and the gradient of (1 + clip_high) logprob A
+    instead of none, so that the tokens which explore still learn (AEPO, arXiv 2510.14545).
     """
 
     clip_low: float = 0.2
     clip_high: float = 0.2
     dual_clip: float | None = None
+    keep_high: bool = False
     coef: float = 1.0
     needs_reference: ClassVar[bool] = False
 
@@ -38,7 +41,10 @@ class PpoClip:
 
         ratio = (tokens.logprobs - tokens.old_logprobs).exp()
         advantages = tokens.advantages
-        clipped = ratio.clamp(1 - self.clip_low, 1 + self.clip_high)
+        high = 1 + self.clip_high
+        clipped = ratio.clamp(1 - self.clip_low, high)
+        if self.keep_high:
+            clipped = torch.where(ratio > high, high * ratio / ratio.detach(), clipped)
         loss = -torch.minimum(ratio * advantages, clipped * advantages)
         if self.dual_clip is not None:
             bounded = torch.minimum(loss, -self.dual_clip * advantages)
@@ -46,7 +52,7 @@ class PpoClip:
         return loss
 
     def metrics(self, tokens: TokenBatch) -> dict[str, Tensor]:
-        """clip_frac: 1 where a clip is at work and the gradient is 0. approx_kl: k3 of new against old."""
+        """clip_frac: 1 where a clip is at work. approx_kl: k3 of new against old."""
         log_ratio = (tokens.logprobs - tokens.old_logprobs).detach()
         ratio = log_ratio.exp()
         clipped = self(tokens).detach() != -ratio * tokens.advantages
