@@ -12,6 +12,12 @@ from agentgym.types import Group
 BUSIEST = 3
 
 
+def spent(groups: Sequence[Group]) -> dict[str, int]:
+    """tokens_sampled, tool_calls_made: by all episodes together, each once however many trajectories share it."""
+    tokens = sum(_tokens(group)[0] for group in groups)
+    return {"tokens_sampled": tokens, "tool_calls_made": sum(_calls(group)[0] for group in groups)}
+
+
 def branching(groups: Sequence[Group]) -> dict[str, Any]:
     """Empty where nothing branched. Otherwise
 

@@ -6,7 +6,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from agentgym.trainers.base import Scored, by_group
-from agentgym.trainers.branching import branching
+from agentgym.trainers.branching import branching, spent
 from agentgym.trainers.evaluate import succeeded
 from agentgym.types import Group
 
@@ -16,6 +16,7 @@ def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
     leaves = [(g, leaf) for g in groups for leaf in g.leaves()]
     failed = sum(not g.outcome(leaf).is_valid for g, leaf in leaves)
     described: dict[str, Any] = {"error_share": failed / len(leaves) if leaves else 0.0, "episodes": len(leaves)}
+    described |= spent(groups)
     if not batch:
         return described
     rewards = [s.reward for s in batch]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentgym.trainers.branching import branching
+from agentgym.trainers.branching import branching, spent
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
 
 
@@ -24,6 +24,7 @@ def test_an_account_of_two_groups():
     #   \ 4
     branched = forest("g1", (None, 2, 1), (0, 3, 2), (1, 4, 2), (0, 5, 2), (0, 6, 1), (3, 8, 3), (3, 7, 2))
     flat = forest("g2", (None, 10, 1), (0, 10, 1), (None, 5, 0))
+    assert spent([branched, flat]) == {"tokens_sampled": 35 + 25, "tool_calls_made": 4 + 1}
     seen = branching([branched, flat])
     assert seen == {
         "forks": 1.5,
