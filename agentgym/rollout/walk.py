@@ -42,6 +42,8 @@ class Walk:
         self.origin: Walk | None = None
         self._forked_at = self._depth_at_fork = 0  # turns before the fork: of `origin`, and from the prompt
         self._last_fork = 0  # turns when last forked from
+        self._heirs = 0  # forks that will want our cache for their first sample
+        self._closed = self._on_its_own = False
         self._committed: list[int] = []  # indices in `group.turns`
         self._pending: tuple[int, ...] = ()  # context that the next turn adds
         self._shown: Observation = ""
@@ -88,8 +90,10 @@ class Walk:
             seed=hash((self.seed, self._calls)),
         )
         self._calls += 1
-        parent = self.origin.name if self.origin is not None and not self.turns else None
-        return await self.engine.sample(self.ids, sampling, session=self.name, parent=parent)
+        parent = None if self.origin is None or self._on_its_own else self.origin.name
+        sample = await self.engine.sample(self.ids, sampling, session=self.name, parent=parent)
+        self._leave_origin()
+        return sample
 
     async def apply(self, sample: Sample, source: Source = "on_policy") -> None:
         """Give the environment what was said, and take in what it answers."""
@@ -121,6 +125,7 @@ class Walk:
         twin.ids, twin.outcome = list(self.ids), self.outcome
         twin.origin, twin._forked_at, twin._depth_at_fork = self, len(self.turns), self.depth
         self._last_fork = len(self.turns)
+        self._heirs += 1
         twin._pending, twin._shown = self._pending, self._shown
         twin._sampled, twin._calls = self._sampled, self._calls
         return twin
@@ -154,6 +159,18 @@ class Walk:
         self.turns[-1].info["error"] = reason
 
     async def close(self) -> None:
-        """Free the environment and the engine's cache."""
-        self.engine.release(self.name)
+        """Free the environment and the engine's cache, this one when no fork needs it any more."""
+        self._leave_origin()
+        self._closed = True
+        self._release()
         await self.env.close()
+
+    def _leave_origin(self) -> None:
+        if self.origin is not None and not self._on_its_own:
+            self._on_its_own = True
+            self.origin._heirs -= 1
+            self.origin._release()
+
+    def _release(self) -> None:
+        if self._closed and not self._heirs:
+            self.engine.release(self.name)

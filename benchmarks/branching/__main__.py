@@ -1,4 +1,4 @@
-"""Does branching pay? Nano learns what the signs in mazes mean, from rollouts that branch and from some that do not.
+"""Does branching pay? Nano learns what the signs in mazes mean, from rollouts that branch and from others.
 
     python benchmarks/branching [--seeds 5] [--jobs 2] [--json FILE] [--only arpo flat]
 
@@ -7,12 +7,13 @@ means. Early moves are certain, late ones a guess until RL has found out; so it 
 begin, and a move costs a tool call. For every seed a cold start is trained once, and each method goes on from it
 for as many steps, with M = 16 trajectories a task:
 
-flat: independent rollouts. flat, equal tokens: as many independent ones as sample the tokens of `arpo`. arpo: forks
-where entropy has risen (branch_probability 0, entropy_weight 4), N = 4. arpo, as published: the paper's numbers, 0.5
-and 0.2, N = 8, by which entropy decides little. aepo: arpo with AEPO's share and penalty. mcts: DeepSearch's search.
+flat: independent rollouts. flat, equal tokens: as many of them as sample the tokens of `arpo`.
+arpo: forks where entropy has risen (branch_probability 0, entropy_weight 4), N = 4.
+arpo, as published: the paper's 0.5 and 0.2, N = 8, by which entropy decides little.
+aepo: arpo with AEPO's share and penalty. mcts: DeepSearch's search.
 
 success: on 256 tasks every 5 steps, without branching. Calls and tokens are counted by the environment and the
-engine, over all rollouts of training. To reach: what had been spent at the first evaluation of at least that success.
+engine, over all rollouts of training. To reach: what had been spent at the first evaluation of at least that much.
 """
 
 from __future__ import annotations
@@ -111,8 +112,7 @@ def reached(result: dict[str, Any], success: float, what: str) -> float | None:
 
 
 def compare(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each method and seed: final success, and calls and tokens to reach a success, over those of flat rollouts
-    of the same seed."""
+    """For each method and seed: final success, and calls and tokens to reach a success, over those of `flat`."""
     flat = {r["seed"]: r for r in results if r["method"] == "flat"}
     rows = []
     for result in results:

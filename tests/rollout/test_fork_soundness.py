@@ -116,6 +116,19 @@ async def test_a_state_that_cannot_be_copied_is_not_branched_from(
     assert "no fork" in caplog.text
 
 
+async def test_no_token_of_a_shared_past_is_computed_again(engine: Any, chat: Chat, moody: Any) -> None:
+    """Though a trajectory that branched at its last turn has ended when its branches begin."""
+    async with Services() as services:
+        manager = Manager(moody(turns=2), engine, chat, services, Limits(400), Guard(max_error_frac=0.0))
+        [group] = await manager.run(EVERY, [("s1-0", Task("t", "Hello", ""))], 0, 8)
+    assert len(group.leaves()) == 8
+    prompt = len(group.turns[0].context)
+    along = sum(len(turn.context) + len(turn.action) for path in group.trajectories() for turn in path)
+    assert engine.prefilled <= prompt + sum(len(turn.context) for turn in group.turns if turn.parent is not None)
+    assert engine.prefilled < along / 2
+    assert engine.slots_in_use == 0
+
+
 async def test_paths_have_the_ids_and_logprobs_of_one_sequence(engine: Any, chat: Chat, moody: Any) -> None:
     """As the engine itself scores them, from a cache that was shared."""
     async with Services() as services:

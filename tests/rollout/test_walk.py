@@ -127,3 +127,40 @@ async def test_demonstrations_are_played_in_the_real_environment(engine: Any, ch
                 assert turn.action.logprobs is None
                 ended = turn.action.ids[-1] == chat.tokenizer.eos_token_id
                 assert ended == (not turn.text.endswith("</code>"))
+
+
+async def test_turns_stand_in_the_same_order_whoever_is_committed_first(begin: Begin) -> None:
+    shapes = []
+    for order in (0, 1):
+        walk = await begin(turns=3)
+        await step(walk)
+        twin = await walk.fork(seed=5, name="twin")
+        third = await twin.fork(seed=6, name="third")
+        for each in (walk, twin, third):
+            while each.outcome is None:
+                await step(each)
+        for each in ((walk, twin, third), (third, walk, twin))[order]:
+            each.commit()
+            each.commit()
+        await twin.close()
+        await third.close()
+        paths = {tuple(i for turn in path for i in turn.action.ids) for path in walk.group.trajectories()}
+        assert len(walk.group.turns) == 1 + 3 * 2
+        shapes.append(paths)
+    assert shapes[0] == shapes[1]
+
+
+async def test_a_walk_that_fails_after_a_fork_is_a_trajectory_of_its_own(begin: Begin) -> None:
+    """What it shares with the fork stays as it was."""
+    walk = await begin(turns=2)
+    await step(walk)
+    twin = await walk.fork(seed=5, name="twin")
+    walk.fail(Outcome.ENV_ERROR, "the database is on fire")
+    await step(twin)
+    for each in (walk, twin):
+        each.commit()
+    await twin.close()
+    group = walk.group
+    assert [turn.parent for turn in group.turns] == [None, 0, 0]
+    assert [turn.outcome for turn in group.turns] == [None, Outcome.ENV_ERROR, Outcome.DONE]
+    assert group.turns[1].action.ids == ()
