@@ -107,8 +107,9 @@ class Forest:
 
     def _balanced(self, scout: Walk) -> int:
         """AEPO's N, of a trajectory that has ended: few start at the prompt where answers leave more doubt."""
-        first, *later = (scaled_entropy(turn.action, scout, self.config.entropy_tokens) for turn in scout.turns)
-        gap = first - fmean(later) if later else 0.0
+        spoken = [turn.action for turn in scout.turns if turn.action.ids]  # a failure says nothing
+        entropy = [scaled_entropy(action, scout, self.config.entropy_tokens) for action in spoken]
+        gap = entropy[0] - fmean(entropy[1:]) if len(entropy) > 1 else 0.0
         return max(1, round(self.size / (1 + math.exp(-self.config.balance * gap))))
 
     async def _plant(self, roots: range) -> None:

@@ -21,7 +21,7 @@ LENGTH = 20
 class Script:
     """An engine: `entropy(session, depth)` is that of each token, `say(session, depth)` the text.
 
-    sessions: all that have spoken. Every sample has ids that no other one has.
+    sessions: all that have spoken, and how many turns deep. Every sample has ids that no other one has.
     """
 
     entropy: Callable[[str, int], float] = lambda session, depth: 1.0
@@ -34,18 +34,14 @@ class Script:
 
     def __post_init__(self) -> None:
         self.sessions: dict[str, int] = {}
-        self.asked: dict[str, list[int]] = {}
         self._ids = itertools.count()
 
     async def sample(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None, parent: str | None = None
     ) -> Sample:
         assert session is not None
-        depth = self.sessions.get(
-            session, self.sessions.get(parent or "", 0) if parent is None else birth(session)
-        )
+        depth = self.sessions.get(session, birth(session))
         self.sessions[session] = depth + 1
-        self.asked[session] = list(ids)
         value = self.entropy(session, depth)
         new = tuple(next(self._ids) for _ in range(self.length))
         tokens = Tokens(new, (-1.0,) * self.length, (value,) * self.length, self.version)
@@ -56,8 +52,8 @@ class Script:
 
 
 def birth(session: str) -> int:
-    """The depth at which a fork of this name began to speak."""
-    return int(session.rpartition("+")[2].partition(".")[0])
+    """The depth at which a walk of this name begins to speak."""
+    return int(session.rpartition("+")[2].partition(".")[0]) if "+" in session else 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,8 @@ class TurnsEnv(Env):
         return "go"
 
     async def act(self, action: str) -> StepResult:
+        if action == "fire":
+            raise OSError("the database is on fire")
         self.left -= 1
         return StepResult("on", 1.0, self.left == 0, False, {"success": True})
 

@@ -25,11 +25,13 @@ FIRST = 2.0
 Z_99 = 2.576
 
 
-async def grow(strategy: Any, engine: Any, env: Any, chat: Chat, sizes: list[int], seed: int = 0) -> list[Group]:
+async def grow(
+    strategy: Any, engine: Any, env: Any, chat: Chat, sizes: list[int], seed: int = 0, max_error_frac: float = 0.0
+) -> list[Group]:
     """A group of each of the sizes."""
     groups = []
     async with Services() as services:
-        manager = Manager(env, engine, chat, services, Limits(10**6), Guard(max_error_frac=0.0))
+        manager = Manager(env, engine, chat, services, Limits(10**6), Guard(max_error_frac=max_error_frac))
         for i, size in enumerate(sizes):
             task = Task("t", "Go", "")
             groups += await manager.run(strategy, [(f"s{i}-0", task)], seed + i, size)
@@ -154,6 +156,15 @@ async def test_balanced_rollouts_start_where_the_doubt_is(chat: Chat) -> None:
         assert sum(turn.parent is None for turn in group.turns) == expected
         assert next(iter(engine.sessions)) == "s0-0/0"
         assert not any(name.startswith("s0-0/0+") for name in engine.sessions), "the first one only looks"
+
+
+async def test_a_first_trajectory_that_fails_says_nothing_and_half_start_at_the_prompt(chat: Chat) -> None:
+    engine = Script(say=lambda session, depth: "fire" if session == "s0-0/0" else "word")
+    strategy = EntropyBranching(initial_rollouts="balanced", branch_probability=1.0, entropy_weight=0.0)
+    [group] = await grow(strategy, engine, Turns(6), chat, [16], max_error_frac=1.0)
+    assert sum(turn.parent is None for turn in group.turns) == 8
+    assert len(group.leaves()) == 16
+    assert [group.outcome(leaf).is_valid for leaf in group.leaves()].count(False) == 1
 
 
 async def test_a_penalty_keeps_one_path_from_taking_all_forks(chat: Chat) -> None:
