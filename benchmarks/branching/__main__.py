@@ -10,7 +10,7 @@ for as many steps, with M = 16 trajectories a task:
 flat: independent rollouts. flat, equal tokens: as many of them as sample the tokens of `arpo`.
 arpo: forks where entropy has risen (branch_probability 0, entropy_weight 4), N = 4.
 arpo, as published: the paper's 0.5 and 0.2, N = 8, by which entropy decides little.
-aepo: arpo with AEPO's share and penalty. mcts: DeepSearch's search.
+aepo: arpo with AEPO's share (balance 10) and penalty. mcts: DeepSearch's search.
 
 success: on 256 tasks every 5 steps, without branching. Calls and tokens are counted by the environment and the
 engine, over all rollouts of training. To reach: what had been spent at the first evaluation of at least that much.
@@ -33,12 +33,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from agentgym.config import read_toml
 from agentgym.runlog import read_metrics
 
 HERE = Path(__file__).parent
-BATCH = 16
 ARPO = 'name="entropy_branching", initial_rollouts=4, branch_probability=0.0, entropy_weight=4.0'
-BALANCED = ARPO.replace("initial_rollouts=4", 'initial_rollouts="balanced", fork_penalty=0.2')
+BALANCED = ARPO.replace("initial_rollouts=4", 'initial_rollouts="balanced", balance=10, fork_penalty=0.2')
 METHODS = {
     "flat": 'name="independent"',
     "arpo": ARPO,
@@ -89,7 +89,8 @@ def run(folder: Path, seed: int, method: str, words: Sequence[str], threads: int
         for key in ("forks", "forks_on_top3", "sampled_share", "tool_calls_saved")
         if branched
     }
-    group_tokens = statistics.fmean(row["tokens_sampled"] for row in steps) / BATCH
+    groups = read_toml(folder / name / "config.toml", "run")["batch_size"]
+    group_tokens = statistics.fmean(row["tokens_sampled"] for row in steps) / groups
     return {"seed": seed, "method": method, "curve": curve, "group_tokens": group_tokens, **means}
 
 
