@@ -280,6 +280,7 @@ class TorchEngine:
             self._note_scores(chunk, logits)
         for request, span in chunk:
             request.resident.cached += span.count
+        chunk.sort(key=lambda part: part[1].slot)  # so that those side by side begin without a move
         for request, _ in chunk:  # now that all know what they hold: beginning one may move another
             if request.resident.cached == request.to_prefill:
                 self._prefilling.remove(request)
@@ -316,7 +317,8 @@ class TorchEngine:
         rows.advance(ids)
         self.decoded += len(ids)
         drawn = torch.stack([ids.double(), logprobs.double(), entropy.double()]).tolist()
-        for request in [r for r, *token in zip(self._decoding, *drawn, strict=True) if r.append(*token)]:
+        ended = [r for r, *token in zip(self._decoding, *drawn, strict=True) if r.append(*token)]
+        for request in reversed(ended):  # the last slots first: nobody moves into those that end as well
             self._decoding.remove(request)
             self._leave(request)
             request.done()
