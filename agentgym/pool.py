@@ -20,7 +20,7 @@ class Pool:
 
     async def run(self, job: Coroutine[Any, Any, T]) -> T:
         """The result of `job`, once there was room for it. Cancelling the caller cancels the job."""
-        future = self._pool.spawn_n(job)
+        future = await self._pool.spawn(job)  # spawn_n would lose a job that is cancelled before it waits
         try:
             result: T = await asyncio.shield(future)
             return result

@@ -28,7 +28,8 @@ chat messages, rendered through the model's chat template."""
 
 
 class Outcome(StrEnum):
-    """How an episode ended. Only the first three can be rewarded; the others are failures of machinery."""
+    """How an episode ended. Only the first three can be rewarded; cancelled is one that was given up, as a search
+    does with what it leaves unexplored, and the others are failures of machinery."""
 
     DONE = "done"
     MAX_TURNS = "max_turns"
@@ -43,6 +44,11 @@ class Outcome(StrEnum):
     def is_valid(self) -> bool:
         """True when the episode's reward says something about the policy."""
         return self in (Outcome.DONE, Outcome.MAX_TURNS, Outcome.MAX_TOKENS)
+
+    @property
+    def is_failure(self) -> bool:
+        """True when the machinery failed."""
+        return not self.is_valid and self is not Outcome.CANCELLED
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,16 @@ from typing import Any
 from agentgym.trainers.base import Scored, by_group
 from agentgym.trainers.branching import branching, spent
 from agentgym.trainers.evaluate import succeeded
-from agentgym.types import Group
+from agentgym.types import Group, Outcome
 
 
 def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
-    """Means over the valid episodes; error_share and episodes count all of them. And what branching did."""
-    leaves = [(g, leaf) for g in groups for leaf in g.leaves()]
-    failed = sum(not g.outcome(leaf).is_valid for g, leaf in leaves)
-    described: dict[str, Any] = {"error_share": failed / len(leaves) if leaves else 0.0, "episodes": len(leaves)}
+    """Means over the valid episodes, and what branching did; error_share and episodes count all but those that
+    were given up."""
+    outcomes = [g.outcome(leaf) for g in groups for leaf in g.leaves()]
+    episodes = sum(outcome is not Outcome.CANCELLED for outcome in outcomes)
+    failed = sum(outcome.is_failure for outcome in outcomes)
+    described: dict[str, Any] = {"error_share": failed / max(episodes, 1), "episodes": episodes}
     described |= spent(groups)
     if not batch:
         return described

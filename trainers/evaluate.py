@@ -53,7 +53,7 @@ def summarise(groups: Sequence[Group]) -> Evaluation:
         for turns in group.trajectories():
             last = turns[-1]
             if last.outcome is None or not last.outcome.is_valid:
-                errors += 1
+                errors += last.outcome is None or last.outcome.is_failure
                 continue
             valid += 1
             right += succeeded(turns[-1].info)

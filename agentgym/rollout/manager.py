@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 import time
 from collections import Counter
@@ -13,9 +14,10 @@ from typing import Any, TypeVar
 
 from agentgym.engine import Engine, Sample
 from agentgym.env import EnvConfig
-from agentgym.errors import EngineError, JudgeError, TooManyErrors, UserError
+from agentgym.errors import TooManyErrors, UserError
 from agentgym.pool import Pool
 from agentgym.renderer import Renderer
+from agentgym.rollout.failures import classify
 from agentgym.rollout.lockstep import Lockstep
 from agentgym.rollout.strategy import RolloutStrategy
 from agentgym.rollout.walk import Limits, Walk
@@ -32,8 +34,9 @@ log = logging.getLogger("agentgym")
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What keeps a run alive. episode_timeout in seconds; max_error_frac: share of failed episodes in a step
-    at which the run stops; deterministic: see `rollout/lockstep.py`."""
+    """What keeps a run alive. episode_timeout: seconds, for what is played of an episode at a stretch;
+    max_error_frac: share of failed episodes in a step at which the run stops; deterministic: see
+    `rollout/lockstep.py`."""
 
     concurrency: int = 512
     episode_timeout: float = 300.0
@@ -43,7 +46,10 @@ class Guard:
 
 
 class Manager:
-    """The one place where episodes run."""
+    """The one place where episodes run.
+
+    parked: walks with a live environment that nobody plays, by name: forked, or stopped before their end.
+    """
 
     def __init__(
         self,
@@ -58,6 +64,7 @@ class Manager:
         self.limits, self.guard = limits or Limits(), guard or Guard()
         self.outcomes: Counter[Outcome] = Counter()
         self.running: dict[str, tuple[float, Walk]] = {}
+        self.parked: dict[str, Walk] = {}
         self.first_error = ""
         self._deadlines: dict[str, asyncio.Timeout] = {}
         self._pool: Pool | None = None
@@ -70,42 +77,69 @@ class Manager:
         self.outcomes, self.first_error = Counter(), ""
         groups = [Group(group_id, task) for group_id, task in tasks]
         size = sys.maxsize if self._gate else self.guard.concurrency  # the gate waits for all that have begun
-        async with Pool(size) as self._pool, asyncio.TaskGroup() as running:
-            for index, group in enumerate(groups):
-                running.create_task(strategy.run(self, group, hash((seed, index)), group_size))
+        try:
+            async with Pool(size) as self._pool, asyncio.TaskGroup() as running:
+                for index, group in enumerate(groups):
+                    running.create_task(strategy.run(self, group, hash((seed, index)), group_size))
+        finally:
+            await asyncio.gather(*(self.give_up(walk) for walk in list(self.parked.values())))
         self._check_errors()
         return groups
 
-    async def play(self, group: Group, seed: int, name: str, move: Move | None = None) -> Walk:
-        """One whole episode, closed but not yet committed. Failures of the machinery end up in its outcome."""
-        if self._gate:
-            self._gate.join(name)
-        return await self._admit(name, self._attempts(group, seed, name, move or self._policy_move))
+    async def play(
+        self, group: Group, seed: int, name: str, move: Move | None = None, turns: float = math.inf
+    ) -> Walk:
+        """One whole episode, closed but not yet committed; parked instead if it goes on after `turns` turns.
+        Failures of the machinery end up in its outcome."""
+        self.join(name)
+        return await self._admit(name, self._attempts(group, seed, name, move or self._policy_move, turns))
 
     async def fork(self, walk: Walk, seed: int, name: str) -> Walk:
-        """A second walk from here; it must be played on or closed. Raises what the environment's fork raises."""
-        twin = await walk.fork(seed, name)
-        if self._gate:
-            self._gate.join(name)
+        """A second walk from here, parked. Raises what the environment's fork raises."""
+        async with asyncio.timeout(self.guard.episode_timeout):
+            twin = self.parked[name] = await walk.fork(seed, name)
+        self.join(name)
         return twin
 
-    async def play_on(self, walk: Walk, move: Move | None = None) -> None:
-        """A forked walk to its end, once: a world that failed cannot be made again."""
+    async def play_on(self, walk: Walk, move: Move | None = None, turns: float = math.inf) -> None:
+        """A parked walk to its end, or parked again after `turns` turns; once: a world that failed cannot be
+        made again."""
 
         async def end() -> None:
             try:
-                await self._episode(walk, move or self._policy_move)
+                await self._episode(walk, move or self._policy_move, turns)
             except UserError:
                 raise
             except Exception as error:
                 self._record(walk, error, last=True)
             self._count(walk)
 
+        self.join(walk.name)
+        await self._admit(walk.name, end())
+
+    async def give_up(self, walk: Walk) -> None:
+        """End a parked walk where it is: nobody learns from its last turn."""
+        del self.parked[walk.name]
+        walk.cancel()
         try:
-            await self._admit(walk.name, end())
-        except asyncio.CancelledError:  # perhaps before there was room for it
-            await walk.close()
-            raise
+            async with asyncio.timeout(self.guard.episode_timeout):
+                await walk.close()
+        except Exception as error:
+            self._record(walk, error, last=True)
+        self._count(walk)
+
+    def join(self, name: str) -> None:
+        """Where runs are reproducible to the bit, nobody samples until `name` waits to sample too, or leaves.
+
+        Episodes in play have joined by themselves; a strategy that decides what to play next joins meanwhile.
+        """
+        if self._gate:
+            self._gate.join(name)
+
+    def leave(self, name: str) -> None:
+        """Undo `join`."""
+        if self._gate:
+            self._gate.leave(name)
 
     async def sample(self, walk: Walk) -> Sample:
         """Let the policy speak, when it is the walk's turn."""
@@ -119,15 +153,14 @@ class Manager:
         try:
             return await self._pool.run(job)
         finally:
-            if self._gate:
-                self._gate.leave(name)
+            self.leave(name)
 
-    async def _attempts(self, group: Group, seed: int, name: str, move: Move) -> Walk:
+    async def _attempts(self, group: Group, seed: int, name: str, move: Move, turns: float) -> Walk:
         for attempt in range(self.guard.retries + 1):
             env = self.env.make(self.services)
             walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name)
             try:
-                await self._episode(walk, move)
+                await self._episode(walk, move, turns)
                 break
             except UserError:
                 raise
@@ -136,24 +169,30 @@ class Manager:
         self._count(walk)
         return walk
 
-    async def _episode(self, walk: Walk, move: Move) -> None:
-        """From where the walk is to its end, closed in any case."""
-        name = walk.name
+    async def _episode(self, walk: Walk, move: Move, turns: float) -> None:
+        """From where the walk is to its end, or for `turns` turns. Closed in any case, unless it can go on."""
+        name, until = walk.name, walk.depth + turns
+        self.parked.pop(name, None)
         self.running[name] = (time.monotonic(), walk)
+        goes_on = False
         try:
             async with asyncio.timeout(self.guard.episode_timeout) as self._deadlines[name]:
-                if walk.origin is None:
+                if not walk.started:
                     await walk.start()
-                while walk.outcome is None:
+                while walk.outcome is None and walk.depth < until:
                     await move(walk)
+            goes_on = walk.outcome is None
         finally:
             del self.running[name], self._deadlines[name]
-            async with asyncio.timeout(self.guard.episode_timeout):
-                await walk.close()
+            if goes_on:
+                self.parked[name] = walk
+            else:
+                async with asyncio.timeout(self.guard.episode_timeout):
+                    await walk.close()
 
     def _count(self, walk: Walk) -> None:
-        assert walk.outcome is not None
-        self.outcomes[walk.outcome] += 1
+        if walk.outcome is not None:
+            self.outcomes[walk.outcome] += 1
 
     async def _policy_move(self, walk: Walk) -> None:
         await walk.apply(await self.sample(walk))
@@ -176,8 +215,8 @@ class Manager:
             walk.fail(outcome, reason)
 
     def _check_errors(self) -> None:
-        total = sum(self.outcomes.values())
-        failed = sum(n for outcome, n in self.outcomes.items() if not outcome.is_valid)
+        total = self.outcomes.total() - self.outcomes[Outcome.CANCELLED]
+        failed = sum(n for outcome, n in self.outcomes.items() if outcome.is_failure)
         if failed > self.guard.max_error_frac * total:
             raise TooManyErrors(
                 f"{failed} of {total} episodes failed (allowed: {self.guard.max_error_frac:.0%}, "
@@ -191,14 +230,3 @@ class Manager:
             return None
         name, (started, _) = min(running, key=lambda item: item[1][0])
         return name, time.monotonic() - started
-
-
-def classify(error: Exception) -> Outcome:
-    """The outcome an exception stands for, by the boundary it crossed."""
-    if isinstance(error, EngineError):
-        return Outcome.ENGINE_ERROR
-    if isinstance(error, JudgeError):
-        return Outcome.JUDGE_ERROR
-    if isinstance(error, TimeoutError):
-        return Outcome.TOOL_TIMEOUT
-    return Outcome.ENV_ERROR

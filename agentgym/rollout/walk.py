@@ -64,6 +64,11 @@ class Walk:
         return self._shown
 
     @property
+    def started(self) -> bool:
+        """True once there is a prompt."""
+        return bool(self.ids)
+
+    @property
     def at_start(self) -> bool:
         """True until somebody has spoken."""
         return self.depth == 0
@@ -157,6 +162,12 @@ class Walk:
             self.turns.append(Turn(None, Tokens(self._pending), Tokens(()), observation=shown))
         self.outcome = self.turns[-1].outcome = outcome
         self.turns[-1].info["error"] = reason
+
+    def cancel(self) -> None:
+        """Record that the episode was given up: its turns stay, and nobody learns from the last."""
+        self.outcome = Outcome.CANCELLED
+        if self.turns:
+            self.turns[-1].outcome = self.outcome
 
     async def close(self) -> None:
         """Free the environment and the engine's cache, this one when no fork needs it any more."""

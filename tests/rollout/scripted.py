@@ -19,7 +19,7 @@ LENGTH = 20
 
 @dataclass
 class Script:
-    """An engine: `entropy(session, depth)` is that of each token, `say(session, depth)` the text.
+    """An engine: `entropy(session, depth)` and `logprob` are those of each token, `say(session, depth)` the text.
 
     sessions: all that have spoken, and how many turns deep. Every sample has ids that no other one has.
     """
@@ -27,6 +27,7 @@ class Script:
     entropy: Callable[[str, int], float] = lambda session, depth: 1.0
     say: Callable[[str, int], str] = lambda session, depth: "word"
     length: int = LENGTH
+    logprob: Callable[[str, int], float] = lambda session, depth: -1.0
 
     version = 0
     max_len = 10**9
@@ -42,9 +43,9 @@ class Script:
         assert session is not None
         depth = self.sessions.get(session, birth(session))
         self.sessions[session] = depth + 1
-        value = self.entropy(session, depth)
+        value, logprob = self.entropy(session, depth), self.logprob(session, depth)
         new = tuple(next(self._ids) for _ in range(self.length))
-        tokens = Tokens(new, (-1.0,) * self.length, (value,) * self.length, self.version)
+        tokens = Tokens(new, (logprob,) * self.length, (value,) * self.length, self.version)
         return Sample(tokens, self.say(session, depth), "eos")
 
     def release(self, session: str) -> None:

@@ -16,6 +16,7 @@ from agentgym.env import Env
 from agentgym.models.chat import Chat
 from agentgym.rollout.entropy_branching import EntropyBranching
 from agentgym.rollout.manager import Guard, Manager
+from agentgym.rollout.tree_search import TreeSearch
 from agentgym.rollout.walk import Limits
 from agentgym.services import Services
 from agentgym.types import Group, Task
@@ -129,12 +130,15 @@ async def test_no_token_of_a_shared_past_is_computed_again(engine: Any, chat: Ch
     assert engine.slots_in_use == 0
 
 
-async def test_paths_have_the_ids_and_logprobs_of_one_sequence(engine: Any, chat: Chat, moody: Any) -> None:
+@pytest.mark.parametrize(("strategy", "size"), [(EVERY, 8), (TreeSearch(width=3, stop_when_solved=False), 2)])
+async def test_paths_have_the_ids_and_logprobs_of_one_sequence(
+    engine: Any, chat: Chat, moody: Any, strategy: Any, size: int
+) -> None:
     """As the engine itself scores them, from a cache that was shared."""
     async with Services() as services:
         manager = Manager(moody(turns=4), engine, chat, services, Limits(400), Guard(max_error_frac=0.0))
-        [group] = await manager.run(EVERY, [("s1-0", Task("t", "Hello", ""))], 0, 8)
-    assert len(group.leaves()) == 8
+        [group] = await manager.run(strategy, [("s1-0", Task("t", "Hello", ""))], 0, size)
+    assert len(group.leaves()) >= 8
     for path in group.trajectories():
         flat = [i for turn in path for part in (turn.context, turn.action) for i in part.ids]
         scored = await engine.score(flat)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from agentgym.trainers.base import Scored
+from agentgym.trainers.describe import describe
 from agentgym.trainers.evaluate import summarise
 from agentgym.types import Group, Outcome, Task
 
@@ -14,14 +15,15 @@ Episode = Callable[..., Scored]
 
 
 def play(episode: Episode, results: str) -> Group:
-    """`+` solved, `-` not, `?` failed: 2 turns of 3 tokens, and 1, 2, ... tool calls."""
+    """`+` solved, `-` not, `?` failed, `/` given up: 2 turns of 3 tokens, and 1, 2, ... tool calls."""
+    outcomes = {"?": Outcome.ENV_ERROR, "/": Outcome.CANCELLED}
     group = Group(results, Task("t", "p", "a"))
     for i, result in enumerate(results):
         episode(
             group,
             actions=(3, 3),
             rewards=(0.25, float(result == "+")),
-            outcome=Outcome.ENV_ERROR if result == "?" else Outcome.DONE,
+            outcome=outcomes.get(result, Outcome.DONE),
             info={"success": result == "+", "tool_calls": i + 1},
         )
     return group
@@ -43,6 +45,13 @@ def test_numbers(episode: Episode) -> None:
 def test_a_failed_episode_lowers_nothing(episode: Episode) -> None:
     assert summarise([play(episode, "+?")]).success == 1.0
     assert summarise([play(episode, "+?"), play(episode, "??")]).errors == 3
+
+
+def test_an_episode_that_was_given_up_neither_counts_nor_failed(episode: Episode) -> None:
+    assert summarise([play(episode, "+-//?")]) == summarise([play(episode, "+-?")])
+    described = describe([play(episode, "+-//?-")], [])
+    assert (described["error_share"], described["episodes"], described["tokens_sampled"]) == (1 / 4, 4, 6 * 6)
+    assert describe([play(episode, "//")], [])["error_share"] == 0
 
 
 def test_no_valid_episode_is_an_error_and_no_score(episode: Episode) -> None:
