@@ -92,11 +92,11 @@ def engine(model: Any, chat: Chat) -> Any:
 
 @pytest.fixture
 async def manager(engine: Any, chat: Chat) -> AsyncIterator[Callable[..., Manager]]:
-    """`manager(env, retries=0, ...)`: a manager whose episodes have a second."""
+    """`manager(env, retries=0, ...)`: a manager whose episodes have three seconds."""
     async with Services() as services:
 
         def make(env: Any, limits: Limits | None = None, **guard: Any) -> Manager:
-            guard = {"episode_timeout": 1.0, "max_error_frac": 1.0, **guard}
+            guard = {"episode_timeout": 3.0, "max_error_frac": 1.0, **guard}
             return Manager(env, engine, chat, services, limits or Limits(400), Guard(**guard))
 
         yield make
