@@ -152,6 +152,20 @@ async def test_a_server_that_stays_busy_is_an_error_that_says_so(stack: AsyncExi
         await host.session()
 
 
+async def test_waiting_for_a_connection_of_ours_is_not_the_servers_fault(
+    stack: AsyncExitStack, url: str, raw: Raw, tmp_path: Path
+) -> None:
+    """However many calls wait, each is patient from when it is sent."""
+    host = await opened(stack, Http(url, max_connections=1, patience=1.0))
+    one, two = await host.session(), await host.session()
+    first = asyncio.create_task(one.run(waits_for(tmp_path / "go"), timeout=30.0))
+    await begun(raw)
+    second = asyncio.create_task(two.run("1 + 1", timeout=0.2))
+    await asyncio.wait({second}, timeout=1.5)
+    (tmp_path / "go").touch()
+    assert [(await each).status for each in (first, second)] == ["ok", "ok"]
+
+
 async def test_an_answer_lost_on_the_way_is_asked_for_again_and_the_program_runs_once(
     stack: AsyncExitStack, url: str
 ) -> None:
