@@ -179,6 +179,7 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
             model.gradient_checkpointing_enable()
         learner = Learner(
             model,
+            packing=settings.packing,
             optimizer=settings.optimizer,
             weight_decay=settings.weight_decay,
             beta2=settings.adam_beta2,

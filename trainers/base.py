@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Reduction = Literal["token_mean", "sequence_mean", "constant"]
+Packing = Literal["tree", "flat"]
 
 
 @dataclass(slots=True)
@@ -25,7 +26,8 @@ class Scored:
     """One trajectory on its way to the learner.
 
     leaf: index of its last turn in `group.turns`. reward: shaped, not yet compared with others.
-    advantage: what every token it sampled is multiplied by. weight: 0 keeps it out of the loss.
+    advantage: what every token it sampled is multiplied by; turn_advantages, one per turn from root to leaf, take
+    its place. weight: what it counts beside others, in the loss and in what credit steps average; 0: not at all.
     """
 
     group: Group
@@ -33,11 +35,21 @@ class Scored:
     reward: float = 0.0
     advantage: float = 0.0
     weight: float = 1.0
+    turn_advantages: list[float] | None = None
 
     @property
     def turns(self) -> list[Turn]:
         """Its turns, root to leaf."""
         return [self.group.turns[i] for i in self.group.path(self.leaf)]
+
+    @property
+    def by_turn(self) -> list[tuple[int, float]]:
+        """Index in `group.turns` and advantage of each of its turns, root to leaf."""
+        path = self.group.path(self.leaf)
+        advantages = [self.advantage] * len(path) if self.turn_advantages is None else self.turn_advantages
+        if len(advantages) != len(path):
+            raise ValueError(f"{len(path)} turns but {len(advantages)} turn_advantages; one per turn is needed")
+        return list(zip(path, advantages, strict=True))
 
     @property
     def signals(self) -> dict[str, float]:

@@ -5,33 +5,21 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from agentgym.trainers.base import LossTerm, Scored, TokenBatch
+from agentgym.trainers.base import LossTerm, Packing, Scored, TokenBatch
+from agentgym.trainers.flat_rows import FlatRows
+from agentgym.trainers.layout import Inputs, Layout
 from agentgym.trainers.optimizer import Optimizer, OptimizerName
-from agentgym.trainers.pack import Pack, Packer
-from agentgym.trainers.token_stats import token_stats
-from agentgym.trainers.tree_attention import Plan, install, make_plan
+from agentgym.trainers.pack import Pack
+from agentgym.trainers.token_stats import check_head, token_stats
+from agentgym.trainers.tree_rows import TreeRows
 
-
-@dataclass(slots=True)
-class Inputs:
-    """A pack as tensors. ids, positions [1, T]. targets, previous [M]: rows of each entry's token and of its
-    predecessor along the path. old_logprobs, advantages, weights [M]."""
-
-    ids: Tensor
-    positions: Tensor
-    plan: Plan
-    targets: Tensor
-    previous: Tensor
-    old_logprobs: Tensor
-    advantages: Tensor
-    weights: Tensor
+LAYOUTS: dict[Packing, Callable[[Any], Layout]] = {"tree": TreeRows, "flat": FlatRows}
 
 
 class Learner:
@@ -41,6 +29,7 @@ class Learner:
         self,
         model: Any,
         *,
+        packing: Packing = "tree",
         optimizer: OptimizerName = "adamw",
         weight_decay: float = 0.0,
         beta2: float = 0.999,
@@ -48,7 +37,8 @@ class Learner:
     ) -> None:
         self.model = model
         self.causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
-        install(self.causal_lm)
+        check_head(self.causal_lm)
+        self.layout = LAYOUTS[packing](self.causal_lm)
         self.device = next(model.parameters()).device
         self.max_grad_norm = max_grad_norm
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -84,22 +74,23 @@ class Learner:
     ) -> dict[str, float]:
         """One optimiser step on the weighted sum of the losses. `weights`: see `reduce.py`, global over the batch.
 
-        A step whose gradient is not finite is skipped and counted. Returns metrics, means over trained tokens.
+        A step whose gradient is not finite is skipped and counted. Returns metrics, means over trained tokens;
+        computed_tokens is without padding.
         """
         self.model.train()  # the engine samples in evaluation mode, where gradient checkpointing is off
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
-        tokens = unique = 0
-        for pack in Packer(microbatch_tokens).pack(batch, weights):
+        tokens = computed = 0
+        for pack in self.layout.packs(batch, weights, microbatch_tokens):
             inputs = self._inputs(pack)
             loss, measured = self._loss(inputs, losses)
             loss.backward()  # type: ignore[no-untyped-call]
             sums["loss"] += loss.detach().double().cpu()
             for name, values in measured.items():
                 sums[name] += values.double().sum().cpu()
-            tokens += len(inputs.targets)
-            unique += pack.num_tokens
+            tokens += len(inputs.entries)
+            computed += pack.num_tokens
         metrics = {n: float(v) if n == "loss" else float(v) / max(tokens, 1) for n, v in sums.items()}
-        metrics |= {"grad_norm": self._step(lr), "trained_tokens": tokens, "unique_tokens": unique, "lr": lr}
+        metrics |= {"grad_norm": self._step(lr), "trained_tokens": tokens, "computed_tokens": computed, "lr": lr}
         return metrics
 
     def _loss(self, inputs: Inputs, losses: Sequence[LossTerm]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -119,31 +110,13 @@ class Learner:
 
     def _forward(self, model: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
         decoder = model.get_decoder()
-        hidden = decoder(
-            input_ids=inputs.ids, position_ids=inputs.positions, use_cache=False, plan=inputs.plan
-        ).last_hidden_state[0]
-        targets = inputs.ids[0, inputs.targets]
-        return token_stats(model.get_output_embeddings(), hidden[inputs.previous], targets)
+        hidden = decoder(input_ids=inputs.ids, use_cache=False, **inputs.context).last_hidden_state.flatten(0, 1)
+        logprobs, entropy = token_stats(model.get_output_embeddings(), hidden[inputs.previous], inputs.targets)
+        return logprobs[inputs.entries], entropy[inputs.entries]
 
     def _inputs(self, pack: Pack) -> Inputs:
-        segments, device = pack.segments, self.device
-        ids = [i for s in segments for i in s.ids]
-        positions = [s.position + i for s in segments for i in range(len(s.ids))]
-        targets = [segments[e.segment].offset + e.index for e in pack.entries]
-        previous = [_previous(pack, e.segment, e.index) for e in pack.entries]
         dtype = torch.float64 if next(iter(self.masters.values())).dtype == torch.float64 else torch.float32
-        floats = torch.tensor([(e.old_logprob, e.advantage, e.weight) for e in pack.entries], dtype=dtype)
-        old, advantages, weights = floats.to(device).unbind(1)
-        return Inputs(
-            torch.tensor([ids], device=device),
-            torch.tensor([positions], device=device),
-            make_plan(pack, device),
-            torch.tensor(targets, device=device),
-            torch.tensor(previous, device=device),
-            old,
-            advantages,
-            weights,
-        )
+        return self.layout.inputs(pack, dtype)
 
     def _step(self, lr: float) -> float:
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm))
@@ -173,13 +146,3 @@ class Learner:
                 self.masters[name].copy_(state[f"weight|{name}"])
                 parameter.copy_(self.masters[name])
         self.optimizer.load_state_tensors(state)
-
-
-def _previous(pack: Pack, segment: int, index: int) -> int:
-    """Row of the token before `index` along the path."""
-    if index > 0:
-        return pack.segments[segment].offset + index - 1
-    here = pack.segments[segment]
-    assert here.parent is not None, "a prompt's first token is never trained"
-    above = pack.segments[here.parent]
-    return above.offset + here.position - above.position - 1

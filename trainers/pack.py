@@ -1,9 +1,8 @@
 """Trajectories to batches in which every token of a tree is computed once.
 
 A pack is one row of tokens: the forest's segments one after another, each shared prefix once. Position ids
-count along the path, and `Plan` says which tokens each segment may attend to: its own path only. A token's
-prediction is read where its predecessor along the path stands, so branches that start from the same token
-share that hidden state.
+count along the path, and a segment attends to its own path only. A token's prediction is read where its
+predecessor along the path stands, so branches that start from the same token share that hidden state.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agentgym.trainers.base import Scored
+from agentgym.types import Turn
 
 
 @dataclass(slots=True)
@@ -81,10 +81,14 @@ class Packer:
 
 @dataclass(slots=True)
 class _Placed:
-    """What of a forest stands in the pack already: prompts and turns, with the segment and end they reached."""
+    """What of a forest stands in the pack already, and where it ends: the segment, and the end within it.
 
-    prompts: dict[tuple[str, tuple[int, ...]], int] = field(default_factory=dict)
-    turns: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)  # -> segment, end within it
+    contexts: what turns begin with, by group, parent and ids; turns that read the same after the same parent share
+    it. turns: by group and index.
+    """
+
+    contexts: dict[tuple[str, int | None, tuple[int, ...]], tuple[int, int]] = field(default_factory=dict)
+    turns: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
     def new_tokens(self, scored: Scored) -> int:
         group, count = scored.group, 0
@@ -93,7 +97,7 @@ class _Placed:
             if (group.id, index) in self.turns:
                 continue
             count += len(turn.action)
-            if turn.parent is not None or (group.id, turn.context.ids) not in self.prompts:
+            if (group.id, turn.parent, turn.context.ids) not in self.contexts:
                 count += len(turn.context)
         return count
 
@@ -101,29 +105,27 @@ class _Placed:
 def _add(pack: Pack, placed: _Placed, scored: Scored, weight: float) -> None:
     """Place the trajectory's turns, and enter each of its sampled tokens."""
     group = scored.group
-    for index in group.path(scored.leaf):
+    for index, advantage in scored.by_turn:
         turn = group.turns[index]
         if (group.id, index) not in placed.turns:
-            if turn.parent is None:
-                where = _prompt(pack, placed, group.id, turn.context.ids)
-            else:
-                where = _extend(pack, placed.turns[group.id, turn.parent], turn.context.ids)
-            placed.turns[group.id, index] = _extend(pack, where, turn.action.ids)
+            context = _context(pack, placed, group.id, turn)
+            placed.turns[group.id, index] = _extend(pack, context, turn.action.ids)
         segment, end = placed.turns[group.id, index]
         start = end - len(turn.action)
         old = turn.action.logprobs or (0.0,) * len(turn.action)
-        pack.entries += [
-            Entry(segment, start + i, logprob, scored.advantage, weight) for i, logprob in enumerate(old)
-        ]
+        pack.entries += [Entry(segment, start + i, logprob, advantage, weight) for i, logprob in enumerate(old)]
 
 
-def _prompt(pack: Pack, placed: _Placed, group_id: str, ids: tuple[int, ...]) -> tuple[int, int]:
-    """The prompt's segment; made once for a group."""
-    key = (group_id, ids)
-    if key not in placed.prompts:
-        pack.segments.append(Segment(None, 0, list(ids), sealed=True))
-        placed.prompts[key] = len(pack.segments) - 1
-    return placed.prompts[key], len(ids)
+def _context(pack: Pack, placed: _Placed, group_id: str, turn: Turn) -> tuple[int, int]:
+    """Where the turn's context ends: a prompt, a segment of its own, or the observation after the parent."""
+    key = (group_id, turn.parent, turn.context.ids)
+    if key not in placed.contexts:
+        if turn.parent is None:
+            pack.segments.append(Segment(None, 0, list(turn.context.ids), sealed=True))
+            placed.contexts[key] = len(pack.segments) - 1, len(turn.context)
+        else:
+            placed.contexts[key] = _extend(pack, placed.turns[group_id, turn.parent], turn.context.ids)
+    return placed.contexts[key]
 
 
 def _extend(pack: Pack, where: tuple[int, int], ids: tuple[int, ...]) -> tuple[int, int]:

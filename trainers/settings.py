@@ -7,7 +7,7 @@ from typing import Literal
 
 from agentgym.config import Spec
 from agentgym.models.load import Lora
-from agentgym.trainers.base import Reduction
+from agentgym.trainers.base import Packing, Reduction
 
 Schedule = Literal["constant", "linear"]
 
@@ -57,7 +57,9 @@ class Settings:
     """A training run.
 
     batch_size: prompts per step. group_size: trajectories per prompt. max_steps: steps of a stage that sets
-    none. minibatches: optimiser steps per batch. microbatch_tokens: unique tokens per forward pass.
+    none. minibatches: optimiser steps per batch. microbatch_tokens: tokens computed in a forward pass.
+    packing: "tree" computes what trajectories share once; "flat" gives each a row of its own, for models whose
+    attention cannot be told what to attend to.
     max_completion_tokens: tokens the policy may sample in one trajectory. episode_timeout: seconds.
     eval_every, save_every: steps; 0 means at the end of each stage only.
     """
@@ -78,6 +80,7 @@ class Settings:
     max_steps: int = 100
     minibatches: int = 1
     microbatch_tokens: int = 16384
+    packing: Packing = "tree"
     gradient_checkpointing: bool = False
 
     optimizer: Literal["adamw", "muon"] = "adamw"

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentgym.errors import ConfigError
+
 
 class TokenStats(torch.autograd.Function):
     """(logits [N, V], targets [N]) -> (logprobs [N], entropy [N]), float32 inside, exact gradients.
@@ -55,3 +57,13 @@ def _chunk(head: Any, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     apply: Any = TokenStats.apply  # untyped in torch
     result: tuple[Tensor, Tensor] = apply(head(hidden), targets)
     return result
+
+
+def check_head(model: Any) -> None:
+    """Raises ConfigError for a model whose logits are more than its head's output, which is what is read here."""
+    for name, plain in (("final_logit_softcapping", None), ("logits_scaling", 1), ("logit_scale", 1)):
+        if getattr(model.config, name, None) not in (None, plain):
+            raise ConfigError(
+                f"{type(model).__name__} changes the logits after its head (config.{name} = "
+                f"{getattr(model.config, name)}), which training does not know"
+            )

@@ -88,7 +88,7 @@ class Reporter:
             update=metrics["seconds_update"],
             sampled=metrics["completion_length"],
             calls=metrics["tool_calls"],
-            unique=metrics["unique_tokens"],
+            unique=metrics["computed_tokens"],
             forests=str(self.rollouts / f"step_{step}.jsonl"),
         )
         self.steps.wait()

@@ -1,7 +1,8 @@
-"""What saves memory changes no result: gradient checkpointing, and bfloat16 weights with float32 masters."""
+"""What saves memory changes no result: gradient checkpointing, packing, bfloat16 weights with float32 masters."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from agentgym.config import build
+from agentgym.runlog import read_metrics
 from agentgym.trainers.base import LossTerm, Scored
 from agentgym.trainers.learner import Learner
 from agentgym.trainers.reduce import token_weights
@@ -67,6 +69,15 @@ def test_gradient_checkpointing_gives_the_same_gradient(family: str, pretrained:
     for name, gradient in expected.items():
         assert torch.allclose(found[name], gradient, atol=1e-6), name
     assert max(float(gradient.abs().max()) for gradient in expected.values()) > 1e-3
+
+
+def test_packing_is_a_setting(train: Any, tmp_path: Path) -> None:
+    runs = [train(tmp_path / name, f"packing={name}") for name in ("tree", "flat")]
+    tree, flat = (next(row for row in read_metrics(path) if "loss" in row) for path in runs)
+    assert flat["trained_tokens"] == tree["trained_tokens"]
+    assert flat["computed_tokens"] > tree["computed_tokens"]  # each of two answers after a prompt of its own
+    assert flat["loss"] == pytest.approx(tree["loss"], rel=1e-4)
+    assert flat["grad_norm"] == pytest.approx(tree["grad_norm"], rel=1e-3)
 
 
 def test_small_steps_are_not_lost_in_bfloat16(pretrained: Any) -> None:
