@@ -28,8 +28,8 @@ class Refused(Exception):
 class Client:
     """Connections to one server. Every request must be one that may be sent again.
 
-    Requests beyond max_connections wait here, where their time does not run yet; httpx searches its queue anew with
-    every request, which takes minutes when thousands wait.
+    Requests beyond max_connections wait here, where their time does not run yet; httpx would search its queue anew
+    with every request, which takes minutes when thousands wait.
     """
 
     def __init__(self, url: str, token: str, patience: float, max_connections: int) -> None:
@@ -67,15 +67,16 @@ class Client:
             retry=retry_if_exception_type((httpx.TransportError, Refused)), wait=_wait, before_sleep=note
         )
         headers = {REQUEST_ID: request_id} if request_id else {}
-        deadline = asyncio.timeout(seconds + patience)
-        try:
-            async with self._lines, deadline:
-                return await retrying(self._send, method, path, headers=headers, timeout=silence, **content)
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            text = f"{self.url} did not answer {method} {path} within {seconds + patience:g} s{failures[0]}"
-            raise SandboxError(text) from error
+        async with self._lines:
+            deadline = asyncio.timeout(seconds + patience)
+            try:
+                async with deadline:
+                    return await retrying(self._send, method, path, headers=headers, timeout=silence, **content)
+            except TimeoutError as error:
+                if not deadline.expired():
+                    raise
+                text = f"{self.url} did not answer {method} {path} within {seconds + patience:g} s{failures[0]}"
+                raise SandboxError(text) from error
 
     async def close(self) -> None:
         """Close the connections; may be called twice."""
