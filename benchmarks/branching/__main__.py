@@ -10,7 +10,7 @@ for as many steps, with M = 16 trajectories a task:
 flat: independent rollouts. flat, equal tokens: as many of them as sample the tokens of `arpo`.
 arpo: forks where entropy has risen (branch_probability 0, entropy_weight 4), N = 4.
 arpo, as published: the paper's 0.5 and 0.2, N = 8, by which entropy decides little.
-aepo: arpo with AEPO's share (balance 10) and penalty. mcts: DeepSearch's search.
+aepo: arpo with AEPO's share (balance 10) and penalty. mcts: DeepSearch's search and its credit.
 
 success: on 256 tasks every 5 steps, without branching. Calls and tokens are counted by the environment and the
 engine, over all rollouts of training. To reach: what had been spent at the first evaluation of at least that much.
@@ -39,21 +39,27 @@ from agentgym.runlog import read_metrics
 HERE = Path(__file__).parent
 ARPO = 'name="entropy_branching", initial_rollouts=4, branch_probability=0.0, entropy_weight=4.0'
 BALANCED = ARPO.replace("initial_rollouts=4", 'initial_rollouts="balanced", balance=10, fork_penalty=0.2')
+DEEPSEARCH = """[{name="weighted_sum", weights={return=1.0}}, {name="supervised"}, {name="node_value"}]"""
 METHODS = {
-    "flat": 'name="independent"',
-    "arpo": ARPO,
-    "flat, equal tokens": "",  # known when arpo has run
-    "arpo, as published": 'name="entropy_branching", initial_rollouts=8',
-    "aepo": BALANCED,
-    "mcts": 'name="tree_search", width=4',
+    "flat": ['stages.rl.rollout={name="independent"}'],
+    "arpo": [f"stages.rl.rollout={{{ARPO}}}"],
+    "flat, equal tokens": [],  # known when arpo has run
+    "arpo, as published": ['stages.rl.rollout={name="entropy_branching", initial_rollouts=8}'],
+    "aepo": [f"stages.rl.rollout={{{BALANCED}}}"],
+    "mcts": [
+        'stages.rl.rollout={name="tree_search", width=4}',
+        f"stages.rl.credit={DEEPSEARCH}",
+        "stages.rl.sampler.drop_zero_spread=false",
+    ],
 }
-"""The rollout of each."""
-
 THRESHOLDS = (0.5, 0.9)
 
 
-def train(words: Sequence[str], threads: int) -> None:
-    """`agentgym train`; raises SystemExit with its error output when it fails."""
+def train(run_directory: Path, words: Sequence[str], threads: int) -> None:
+    """`agentgym train`, unless that run has ended; raises SystemExit with its error output when it fails."""
+    if (run_directory / "checkpoints" / "latest").exists():
+        return
+    words = [*words, f"output_dir={run_directory.parent}", f"run_name={run_directory.name}"]
     command = [sys.executable, "-m", "agentgym", "train", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -63,33 +69,30 @@ def train(words: Sequence[str], threads: int) -> None:
 
 def cold_start(folder: Path, seed: int, threads: int) -> Path:
     """The checkpoint from which all methods of a seed go on."""
-    name = f"cold-{seed}"
-    if not (folder / name / "checkpoints" / "latest").exists():
-        recipe = f"recipe={HERE / 'cold_start.toml'}"
-        train([recipe, f"seed={seed}", f"output_dir={folder}", f"run_name={name}"], threads)
-    steps = [row["step"] for row in read_metrics(folder / name) if row.get("evaluation") == "cold_start"]
-    return folder / name / "checkpoints" / f"step_{steps[-1]}"
+    where = folder / f"cold-{seed}"
+    train(where, [f"recipe={HERE / 'cold_start.toml'}", f"seed={seed}"], threads)
+    steps = [row["step"] for row in read_metrics(where) if row.get("evaluation") == "cold_start"]
+    return where / "checkpoints" / f"step_{steps[-1]}"
 
 
 def run(folder: Path, seed: int, method: str, words: Sequence[str], threads: int) -> dict[str, Any]:
     """One method from one seed: spent calls and tokens, and success, at each evaluation."""
-    name = f"{method.replace(', ', '-').replace(' ', '-')}-{seed}"
+    where = folder / f"{method.replace(', ', '-').replace(' ', '-')}-{seed}"
     start = cold_start(folder, seed, threads)
-    recipe = [f"recipe={HERE / 'rl.toml'}", f"model={start}", f"seed={seed}"]
-    train([*recipe, f"output_dir={folder}", f"run_name={name}", *words], threads)
+    train(where, [f"recipe={HERE / 'rl.toml'}", f"model={start}", f"seed={seed}", *words], threads)
     curve, calls, tokens = [], 0, 0
-    for row in read_metrics(folder / name):
+    for row in read_metrics(where):
         calls, tokens = calls + row.get("tool_calls_made", 0), tokens + row.get("tokens_sampled", 0)
         if "evaluation" in row:
             curve.append({"step": row["step"], "calls": calls, "tokens": tokens, "success": row["eval/success"]})
-    steps = [row for row in read_metrics(folder / name) if "tokens_sampled" in row]
+    steps = [row for row in read_metrics(where) if "tokens_sampled" in row]
     branched = [row for row in steps if "forks" in row]
     means = {
         key: statistics.fmean(row[key] for row in branched)
         for key in ("forks", "forks_on_top3", "sampled_share", "tool_calls_saved")
         if branched
     }
-    groups = read_toml(folder / name / "config.toml", "run")["batch_size"]
+    groups = read_toml(where / "config.toml", "run")["batch_size"]
     group_tokens = statistics.fmean(row["tokens_sampled"] for row in steps) / groups
     return {"seed": seed, "method": method, "curve": curve, "group_tokens": group_tokens, **means}
 
@@ -98,11 +101,11 @@ def one_seed(folder: Path, seed: int, options: argparse.Namespace) -> list[dict[
     """All methods from one cold start."""
     results: dict[str, dict[str, Any]] = {}
     for method in options.only:
-        rollout = METHODS[method]
-        if not rollout:
-            rollout = f'name="independent", budget="tokens", tokens={round(results["arpo"]["group_tokens"])}'
-        words = [f"stages.rl.rollout={{{rollout}}}", *options.words]
-        results[method] = run(folder, seed, method, words, options.threads)
+        words = METHODS[method]
+        if method == "flat, equal tokens":
+            tokens = round(results["arpo"]["group_tokens"])
+            words = [f'stages.rl.rollout={{name="independent", budget="tokens", tokens={tokens}}}']
+        results[method] = run(folder, seed, method, [*words, *options.words], options.threads)
         print(f"seed {seed}, {method}: {results[method]['curve'][-1]}", file=sys.stderr)
     return list(results.values())
 
@@ -162,7 +165,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="seeds trained at the same time")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of each")
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--output-dir", type=Path, help="keep the runs here, and take cold starts from here")
+    parser.add_argument(
+        "--output-dir", type=Path, help="keep the runs here, and do not repeat those that are there"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("words", nargs="*", help="key=value for `agentgym train`, for all methods")
     options = parser.parse_args()
