@@ -3,16 +3,16 @@
     python benchmarks/branching [--seeds 5] [--jobs 2] [--json FILE] [--only arpo flat]
 
 The task: corridors with one door, then halls with four, of which a sign tells the right one to who knows what it
-means. Early moves are certain, late ones a guess until RL has found out; so it is known where exploring should
-begin, and a move costs a tool call. For every seed a cold start is trained once, and each method goes on from it
-for as many steps, with M = 16 trajectories a task:
+means. Early moves are certain, late ones mostly a guess until RL has found out; so it is known where exploring
+should begin, and a move costs a tool call. For every seed a cold start is trained once, by guides that guess at 7
+signs in 10, and each method goes on from it for as many steps, with M = 16 trajectories a task:
 
 flat: independent rollouts. flat, equal tokens: as many of them as sample the tokens of `arpo`.
 arpo: forks where entropy has risen (branch_probability 0, entropy_weight 4), N = 4.
 arpo, as published: the paper's 0.5 and 0.2, N = 8, by which entropy decides little.
 aepo: arpo with AEPO's share (balance 10) and penalty. mcts: DeepSearch's search and its credit.
 
-success: on 256 tasks every 5 steps, without branching. Calls and tokens are counted by the environment and the
+success: on 128 tasks every 3 steps, without branching. Calls and tokens are counted by the environment and the
 engine, over all rollouts of training. To reach: what had been spent at the first evaluation of at least that much.
 """
 
