@@ -1,7 +1,8 @@
 """What a forest of ARPO's shape costs when shared prefixes are computed once, and when they are not.
 
-A prompt of 128 tokens, 16 trajectories of 4 turns (64 tokens sampled, 48 observed in each, on average); 8 start
-from the prompt, others fork from them after a tool's result, each path with probability 0.5 until there are 16.
+A prompt of 256 tokens, about what explaining a tool takes, and 16 trajectories of 4 turns (64 tokens sampled, 48
+observed in each, on average); 8 start from the prompt, others fork from them after a tool's result, each path with
+probability 0.5 until there are 16.
 
 training: forward and backward pass of agentgym's learner with `packing=tree` and `packing=flat`, each in a process
     of its own, one forest in turn, so that a slow minute hits both; the first of each warms up and does not count.

@@ -26,7 +26,7 @@ class Shape:
     initial: int = 8
     branch: float = 0.5
     turns: int = 4
-    prompt: int = 128
+    prompt: int = 256
     sampled: int = 64
     observed: int = 48
 
