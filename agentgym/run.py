@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
+"""Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""
+
 
 def recipes() -> dict[str, Path]:
     """The built-in recipes by name."""
@@ -51,7 +54,22 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
     for key in ("max_turns", "sandbox"):
         if key in table:
             table = merge(table, {"env": {key: table.pop(key)}})
+    if branching := {key: table.pop(key) for key in BRANCHING if key in table}:
+        table["stages"] = [_branching_stage(stage, branching) for stage in table["stages"]]
+        if not any(map(_branches, table["stages"])):
+            raise ConfigError(
+                f"{', '.join(branching)}: no stage here has rollout entropy_branching; recipe=arpo has"
+            )
     return convert(Settings, table, "settings")
+
+
+def _branches(stage: Mapping[str, Any]) -> bool:
+    rollout = stage.get("rollout", "")
+    return (rollout if isinstance(rollout, str) else rollout.get("name")) == "entropy_branching"
+
+
+def _branching_stage(stage: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return merge(stage, {"rollout": fields}) if _branches(stage) else stage
 
 
 def _recipe(name: str) -> dict[str, Any]:

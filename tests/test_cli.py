@@ -62,6 +62,7 @@ WRONG = [
     ("stages=3", "say stages.NAME.key=value. Known: cold_start, rl"),
     ('env.sandbox={name="local", timeout=-1}', "sandbox local: timeout must be positive, not -1"),
     ("max_turns=0", "env retool: max_turns must be at least 1, not 0"),
+    ("initial_rollouts=4", "initial_rollouts: no stage here has rollout entropy_branching; recipe=arpo has"),
     ("temperature=-1", "temperature must be at least 0, not -1"),
     ("run_name=a/b", "run_name must be a plain folder name, not 'a/b'"),
     ("stages.rl.losses=[]", "stage 'rl' has no losses"),
@@ -171,6 +172,15 @@ def test_the_command_line_goes_over_files_and_files_over_the_recipe(tmp_path: Pa
     [stage] = table["stages"]
     assert (table["lr"], table["seed"], table["env"]["timeout"]) == (1e-3, 2, 2.0)
     assert (stage["steps"], stage["lr"], stage["losses"][1]["name"]) == (7, 1e-5, "kl")
+
+
+def test_arpos_names_go_to_the_rollout_that_has_them(tmp_path: Path) -> None:
+    short = dry(tmp_path, "recipe=arpo", "initial_rollouts=4", "entropy_weight=0.4")
+    assert short == dry(
+        tmp_path, "recipe=arpo", "stages.rl.rollout.initial_rollouts=4", "stages.rl.rollout.entropy_weight=0.4"
+    )
+    [stage] = tomllib.loads(short)["stages"]
+    assert stage["rollout"] | {"initial_rollouts": "4", "entropy_weight": "0.4"} == stage["rollout"]
 
 
 def test_both_spellings_mean_the_same(tmp_path: Path) -> None:

@@ -143,12 +143,8 @@ def spread(values: Sequence[float | None], form: str) -> str:
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     """What was reached and spent; and that against flat rollouts, seed by seed."""
-    spent = Table(
-        "method", "success at the end", "tool calls", "tokens sampled", "forks", "on top 3"
-    )
-    against = Table(
-        "method", *(key for key in rows[0] if " to " in key), title="over what flat rollouts spent"
-    )
+    spent = Table("method", "success at the end", "tool calls", "tokens sampled", "forks", "on top 3")
+    against = Table("method", *(key for key in rows[0] if " to " in key), title="over what flat rollouts spent")
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         column = {key: [row[key] for row in own] for key in own[0]}
