@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
@@ -17,6 +16,8 @@ from agentgym.rollout.walk import Walk
 from agentgym.types import Group
 
 if TYPE_CHECKING:
+    import asyncio
+
     from agentgym.rollout.manager import Manager
 
 log = logging.getLogger("agentgym")
@@ -114,6 +115,8 @@ class Forest:
 
     async def _plant(self, roots: range) -> None:
         """Play trajectories from the prompt, and all that branches off them."""
+        import asyncio
+
         async with asyncio.TaskGroup() as self._running:
             for number in roots:
                 self._running.create_task(self._root(number))

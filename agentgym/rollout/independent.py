@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +29,8 @@ class Independent:
             raise ValueError(f"tokens is for budget=tokens, and above 0 there; not {self.tokens} ({self.budget})")
 
     async def run(self, manager: Manager, group: Group, seed: int, group_size: int) -> None:
+        import asyncio
+
         plays: list[Walk] = []
         wanted = 1 if self.budget == "tokens" else group_size
         while wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from dataclasses import dataclass, replace
@@ -148,6 +147,8 @@ class Search:
 
     async def _expand(self, node: Node) -> None:
         """Sample the node's children; those that the machinery failed are turns of the group, and no children."""
+        import asyncio
+
         node.is_open, walk = False, self._open.pop(node)
         twins, refused = await self._fork(walk)
         self._walks += twins
