@@ -113,6 +113,8 @@ class Search:
 
     async def grow(self, seed: int, descents: int) -> None:
         """Search, and put all turns into the group."""
+        import asyncio
+
         prompt = await self.manager.play(self.group, seed, f"{self.group.id}/0", turns=0)
         self._walks.append(prompt)
         if prompt.outcome is None:
