@@ -150,7 +150,9 @@ def serve(words: tuple[str, ...]) -> None:
     try:
         from agentgym.sandboxes.serving import server
     except ModuleNotFoundError as error:
-        raise UserError(f"agentgym serve needs the extra `serve`: there is no {error.name}") from error
+        raise UserError(
+            f"agentgym serve needs the extra `serve` (pip install -e '.[serve]'): there is no {error.name}"
+        ) from error
     _run(server.serve(settings, click.echo))
 
 

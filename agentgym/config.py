@@ -69,6 +69,8 @@ def resolve(kind: str, name: str) -> type[Any]:
     """The class that a component's name stands for; raises ConfigError naming the nearest."""
     if ":" in name:
         return _resolve_plugin(kind, name)
+    if name.endswith(".py"):
+        raise ConfigError(f"{kind} {name!r}: say {name}:Class")
     stem = name.replace("-", "_")
     file = _folder(kind) / f"{stem}.py"
     if not (stem.isidentifier() and file.is_file() and _is_component(kind, file)):
@@ -151,10 +153,18 @@ def _readable(message: str, cls: type[Any], table: Mapping[str, Any]) -> str:
         value = value[int(key) if isinstance(value, list) else key]
         kind = get_type_hints(kind)[key] if dataclasses.is_dataclass(kind) else get_args(kind)[0]
     if text.startswith("Invalid"):
-        return f"{keys}: unknown {value!r}: {did_you_mean(str(value), map(str, get_args(kind)))}"
+        return f"{keys}: unknown {value!r}: {did_you_mean(str(value), _choices(kind))}"
     wanted = text.removeprefix("Expected ").partition(", got ")[0].removesuffix(" | null")
     wanted = {"object": "a table", "array": "a list", "bool": "true or false"}.get(wanted, wanted)
     return f"{keys}: expected {wanted}, not {value!r}"
+
+
+def _choices(kind: Any) -> list[str]:
+    """The values of a Literal, also within a union; of its other members the names."""
+    found: list[str] = []
+    for choice in get_args(kind):
+        found += _choices(choice) if get_args(choice) else [getattr(choice, "__name__", str(choice))]
+    return found
 
 
 def to_table(component: Any) -> Any:

@@ -26,7 +26,8 @@ FIELDS = {
     "success": ("success", "{:.2f}"),
     "tool_calls": ("tool calls", "{:.1f}"),
     "completion_length": ("completion", "{:.0f} tokens"),
-    "forks": ("forks", "{:.1f}"),
+    "forks": ("forks per group", "{:.1f}"),
+    "forks_refused": ("forks refused", "{}"),
     "forks_on_top3": ("on three trajectories", "{:.0%}"),
     "sampled_share": ("tokens sampled of tokens used", "{:.0%}"),
     "tool_calls_saved": ("tool calls saved", "{:.0%}"),
@@ -192,7 +193,8 @@ class Console:
 
 def describe(metrics: Mapping[str, Any]) -> list[str]:
     """A step's metrics as words; says so when the step taught nothing."""
-    words = [f"{label} {form.format(metrics[key])}" for key, (label, form) in FIELDS.items() if key in metrics]
+    shown = {key: value for key, value in metrics.items() if key in FIELDS and (value or key != "forks")}
+    words = [f"{label} {form.format(shown[key])}" for key, (label, form) in FIELDS.items() if key in shown]
     if metrics and "grad_norm" not in metrics:
         words.append("no update: no group to learn from")
     if metrics.get("skipped_steps"):

@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from agentgym.errors import ConfigError
 from agentgym.types import Observation, Outcome, Task
 
 if TYPE_CHECKING:
@@ -95,9 +96,18 @@ class Env(ABC):
         """Give back what the episode holds. Called by `close` and before a new episode; may be called twice."""
 
     async def copy_to(self, twin: Env, seed: int | None) -> None:
-        """Give a fresh environment of this config this one's state, exactly; raises SandboxError (or another error
-        of the machinery) where that cannot be. `seed` reseeds the twin's own randomness, None copies it."""
+        """Give a fresh environment of this config this one's state, exactly; raises SandboxError where that cannot
+        be. `seed` reseeds the twin's own randomness, None copies it.
+
+        Here by replay, which cannot reseed; raises ConfigError when the replay shows something else.
+        """
         await twin.restore(await self.snapshot())
+        if twin.state_key() != self.state_key():
+            name = type(self).__name__
+            raise ConfigError(
+                f"{name} cannot be forked by replaying its actions: they showed something else the second time. "
+                f"Draw all randomness from the `rng` that start() gets, or write {name}.copy_to(twin, seed)"
+            )
 
     def demonstrate(self, rng: random.Random) -> Demonstration:
         """A scripted policy that solves the current task, for cold starts and `agentgym check`."""

@@ -54,22 +54,23 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
     for key in ("max_turns", "sandbox"):
         if key in table:
             table = merge(table, {"env": {key: table.pop(key)}})
-    if branching := {key: table.pop(key) for key in BRANCHING if key in table}:
-        table["stages"] = [_branching_stage(stage, branching) for stage in table["stages"]]
-        if not any(map(_branches, table["stages"])):
-            raise ConfigError(
-                f"{', '.join(branching)}: no stage here has rollout entropy_branching; recipe=arpo has"
-            )
-    return convert(Settings, table, "settings")
+    rollout = table.pop("rollout", {})
+    branching = {key: table.pop(key) for key in BRANCHING if key in table}
+    stages = table["stages"]
+    if rollout:
+        stages = [merge(s, {"rollout": rollout}) if _rollout(s) != "demonstrations" else s for s in stages]
+    if branching:
+        stages = [merge(s, {"rollout": branching}) if _rollout(s) == "entropy_branching" else s for s in stages]
+        if "entropy_branching" not in map(_rollout, stages):
+            names = ", ".join(branching)
+            raise ConfigError(f"{names}: no stage here has rollout entropy_branching; recipe=arpo has")
+    return convert(Settings, {**table, "stages": stages}, "settings")
 
 
-def _branches(stage: Mapping[str, Any]) -> bool:
+def _rollout(stage: Mapping[str, Any]) -> str:
+    """The name of a stage's rollout."""
     rollout = stage.get("rollout", "")
-    return (rollout if isinstance(rollout, str) else rollout.get("name")) == "entropy_branching"
-
-
-def _branching_stage(stage: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    return merge(stage, {"rollout": fields}) if _branches(stage) else stage
+    return str(rollout if isinstance(rollout, str) else rollout.get("name"))
 
 
 def _recipe(name: str) -> dict[str, Any]:
@@ -110,7 +111,12 @@ def check_components(settings: Settings) -> None:
         build("sandbox", env.sandbox)
     build("engine", settings.engine)
     for stage in settings.stages:
-        build("rollout", stage.rollout)
+        initial = getattr(build("rollout", stage.rollout), "initial_rollouts", 0)
+        size = stage.group_size or settings.group_size
+        if isinstance(initial, int) and initial > size:
+            raise ConfigError(
+                f"stage {stage.name!r}: initial_rollouts={initial} of group_size={size} leaves nothing to branch"
+            )
         build("sampler", stage.sampler)
         for kind, specs in (("signal", stage.signals), ("credit", stage.credit), ("loss", stage.losses)):
             for spec in specs:

@@ -62,6 +62,12 @@ WRONG = [
     ("stages=3", "say stages.NAME.key=value. Known: cold_start, rl"),
     ('env.sandbox={name="local", timeout=-1}', "sandbox local: timeout must be positive, not -1"),
     ("max_turns=0", "env retool: max_turns must be at least 1, not 0"),
+    (
+        "rollout={name='entropy_branching', initial_rollouts=9}",
+        "=9 of group_size=8 leaves nothing",
+    ),
+    ("rollout={name='entropy_branching', initial_rollouts='half'}", "unknown 'half': Known: balanced, int"),
+    ("env=my/maze.py", "env 'my/maze.py': say my/maze.py:Class"),
     ("initial_rollouts=4", "initial_rollouts: no stage here has rollout entropy_branching; recipe=arpo has"),
     ("temperature=-1", "temperature must be at least 0, not -1"),
     ("run_name=a/b", "run_name must be a plain folder name, not 'a/b'"),
@@ -183,6 +189,14 @@ def test_arpos_names_go_to_the_rollout_that_has_them(tmp_path: Path) -> None:
     assert stage["rollout"] | {"initial_rollouts": "4", "entropy_weight": "0.4"} == stage["rollout"]
 
 
+def test_a_rollout_is_for_the_stages_that_let_the_policy_play(tmp_path: Path) -> None:
+    table = tomllib.loads(dry(tmp_path, "rollout=independent", "rollout.budget=tokens", "rollout.tokens=900"))
+    assert [stage["rollout"] for stage in table["stages"]] == [
+        "demonstrations",
+        {"name": "independent", "budget": "tokens", "tokens": "900"},
+    ]
+
+
 def test_both_spellings_mean_the_same(tmp_path: Path) -> None:
     plain = dry(tmp_path, "lr=1e-4", "max_steps=3", "env.max_turns=2")
     assert plain == dry(tmp_path, "--lr", "1e-4", "--max-steps=3", "--env.max_turns", "2")
@@ -228,4 +242,4 @@ def test_serve_without_its_extra_says_so(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "agentgym", "serve"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr == "agentgym: error: agentgym serve needs the extra `serve`: there is no uvicorn\n"
+    assert "serve needs the extra `serve` (pip install -e '.[serve]'): there is no uvicorn\n" in done.stderr

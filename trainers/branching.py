@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from agentgym.types import Group
+from agentgym.types import Group, Outcome
 
 BUSIEST = 3
 
@@ -19,23 +19,25 @@ def spent(groups: Sequence[Group]) -> dict[str, int]:
 
 
 def branching(groups: Sequence[Group]) -> dict[str, Any]:
-    """Empty where nothing branched. Otherwise
+    """Only `forks`, 0, where nothing branched. Otherwise
 
     forks: per group. forks_per_turn: per group, after the first turn, after the second, ... forks_on_top3: share
     of a group's forks that are on its three busiest trajectories (93 % in ARPO, says AEPO, arXiv 2510.14545), over
     groups with forks. sampled_share: tokens sampled over tokens in trajectories. tool_calls_saved: share of the
-    trajectories' tool calls that were made once for several.
+    trajectories' tool calls that were made once for several. forks_refused: turns at which the state could not be
+    copied. What was given up is spent, and no trajectory.
     """
     forked = [_forks(group) for group in groups]
     total = sum(map(len, forked))
+    refused = sum("fork_refused" in turn.info for group in groups for turn in group.turns)
+    told: dict[str, Any] = {"forks": total / len(groups)} | ({"forks_refused": refused} if refused else {})
     if not total:
-        return {}
+        return told
     depths = Counter(depth for forks in forked for _, depth in forks)
     tops = [_busiest(forks) for forks in forked if forks]
     sampled, along = map(sum, zip(*map(_tokens, groups), strict=True))
     made, counted = map(sum, zip(*map(_calls, groups), strict=True))
-    return {
-        "forks": total / len(groups),
+    return told | {
         "forks_per_turn": [depths[depth] / len(groups) for depth in range(1, max(depths) + 1)],
         "forks_on_top3": fmean(tops),
         "sampled_share": sampled / max(along, 1),
@@ -70,7 +72,7 @@ def _busiest(forks: Sequence[tuple[int, int]]) -> float:
 
 def _tokens(group: Group) -> tuple[int, int]:
     """Sampled, and counted along every trajectory."""
-    along = sum(len(turn.action) for path in group.trajectories() for turn in path)
+    along = sum(len(group.turns[i].action) for leaf in _ends(group) for i in group.path(leaf))
     return sum(len(turn.action) for turn in group.turns), along
 
 
@@ -82,4 +84,9 @@ def _calls(group: Group) -> tuple[int, int]:
         before = 0 if turn.parent is None else calls[turn.parent]
         calls.append(int(turn.info.get("tool_calls", before)))
         made += calls[-1] - before
-    return made, sum(calls[leaf] for leaf in group.leaves())
+    return made, sum(calls[leaf] for leaf in _ends(group))
+
+
+def _ends(group: Group) -> list[int]:
+    """The leaves of trajectories that were played to an end."""
+    return [leaf for leaf in group.leaves() if group.outcome(leaf) is not Outcome.CANCELLED]

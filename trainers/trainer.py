@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Protocol
 
 from agentgym.engine import Engine
@@ -21,6 +22,9 @@ from agentgym.trainers.learner import Learner
 from agentgym.trainers.plays import Plays
 from agentgym.trainers.reduce import token_weights
 from agentgym.trainers.settings import Settings, Stage
+
+COUNTS = ("trained_tokens", "computed_tokens")
+"""Metrics of an update that count."""
 
 
 class Reporter(Protocol):
@@ -140,17 +144,19 @@ class Trainer:
     def _learn(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:
         settings = self.settings
         lr = (stage.lr or settings.lr) * self._lr_factor(stage)
-        metrics: dict[str, float] = {}
+        taken: list[dict[str, float]] = []
         for part in _split(batch, settings.minibatches):
             if not any(s.weight for s in part):
                 continue
             weights = token_weights(
                 [s.length for s in part], [s.weight for s in part], stage.reduction, stage.constant_length
             )
-            metrics = self.parts.learner.update(
-                part, weights, losses, lr=lr, microbatch_tokens=settings.microbatch_tokens
+            taken.append(
+                self.parts.learner.update(
+                    part, weights, losses, lr=lr, microbatch_tokens=settings.microbatch_tokens
+                )
             )
-        return metrics
+        return _together(taken)
 
     def _lr_factor(self, stage: Stage) -> float:
         """The schedule at the current step of the stage, in (0, 1]."""
@@ -203,3 +209,8 @@ def _split(batch: list[Scored], parts: int) -> list[list[Scored]]:
     groups = by_group(batch)
     pieces = [groups[i::parts] for i in range(parts)]
     return [[scored for group in piece for scored in group] for piece in pieces if piece]
+
+
+def _together(updates: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The metrics of a step's updates as one: tokens add up, all else is a mean over the updates."""
+    return {name: (sum if name in COUNTS else fmean)(update[name] for update in updates) for name in updates[0]}

@@ -89,6 +89,7 @@ class Forest:
         self.config, self.manager, self.group, self.seed, self.size = config, manager, group, seed, group_size
         self.rule = config.rule()
         self.forks_left = 0
+        self._refused = False
         self._walks: dict[Place, Walk] = {}
         self._running: asyncio.TaskGroup
 
@@ -154,7 +155,9 @@ class Forest:
             try:
                 twin = await self.manager.fork(walk, seed, name)
             except SandboxError as error:
-                log.warning("episode %s: no fork (%s)", walk.name, error)
+                tell = log.debug if self._refused else log.warning  # once a group; the metrics count them
+                tell("episode %s: no fork (%s)", walk.name, error)
+                self._refused = True
                 self.forks_left += 1
                 refused = str(error)
                 continue

@@ -39,7 +39,7 @@ class Daemon:
         try:
             import docker
         except ImportError as error:
-            raise SandboxError("sandbox=docker needs the docker SDK: pip install 'agentgym[docker]'") from error
+            raise SandboxError("sandbox=docker needs the docker SDK: pip install -e '.[docker]'") from error
         client = await call(docker.from_env, timeout=CALL_SECONDS)
         try:
             info = await call(client.info)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import ast
 import itertools
 import logging
+import os
+import random
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from agentgym.config import build
-from agentgym.env import Env
+from agentgym.env import Env, StepResult
+from agentgym.errors import ConfigError
 from agentgym.models.chat import Chat
 from agentgym.rollout.entropy_branching import EntropyBranching
 from agentgym.rollout.manager import Guard, Manager
@@ -148,3 +152,31 @@ async def test_paths_have_the_ids_and_logprobs_of_one_sequence(
             span = slice(at, at := at + len(turn.action))
             assert turn.action.logprobs == pytest.approx(scored.logprobs[span], abs=1e-4)
             assert turn.action.entropy == pytest.approx(scored.entropy[span], abs=1e-4)
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    """Config of an environment that shows something else every time it begins."""
+
+    def make(self, services: Services) -> Env:
+        return ForgetfulEnv(self, services)
+
+    def source(self) -> Any:
+        raise NotImplementedError
+
+
+class ForgetfulEnv(Env):
+    async def start(self, task: Any, rng: random.Random) -> str:
+        return os.urandom(8).hex()
+
+    async def act(self, action: str) -> StepResult:
+        return StepResult("on", 0.0, False, False, {})
+
+
+async def test_a_replay_that_goes_otherwise_is_no_fork(services: Services) -> None:
+    env = Forgetful().make(services)
+    await env.reset(seed=0, options={"task": Task("t", "Go", "1")})
+    await env.step("word")
+    with pytest.raises(ConfigError, match=r"ForgetfulEnv cannot be forked by replaying"):
+        await env.fork()
+    await env.close()

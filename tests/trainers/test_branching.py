@@ -43,5 +43,16 @@ def test_forks_on_the_busiest_trajectories():
     assert branching([group])["forks_on_top3"] == pytest.approx(4 / 6)
 
 
+def test_what_was_given_up_is_spent_and_no_trajectory():
+    # Two ends of 2 + 1 and 2 + 3 tokens; the third branch, of 5, was given up, and so was one that was refused.
+    group = forest("g", (None, 2, 1), (0, 1, 2), (0, 3, 2), (0, 5, 2))
+    group.turns[3].outcome = Outcome.CANCELLED
+    group.turns[0].info["fork_refused"] = "a thread"
+    seen = branching([group])
+    assert (seen["forks"], seen["forks_refused"]) == (2.0, 1)
+    assert seen["sampled_share"] == pytest.approx(11 / 8)
+    assert seen["tool_calls_saved"] == pytest.approx(1 - 4 / 4)
+
+
 def test_nothing_to_tell_where_nothing_branched():
-    assert branching([forest("g", (None, 1, 0), (0, 1, 0), (None, 1, 0))]) == {}
+    assert branching([forest("g", (None, 1, 0), (0, 1, 0), (None, 1, 0))]) == {"forks": 0.0}

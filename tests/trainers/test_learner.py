@@ -79,3 +79,10 @@ def test_the_reference_stays_where_it_was_kept_and_comes_back() -> None:
     both = [learn(each, kl=True) for each in (learner, resumed)]
     assert both[0] == both[1]
     assert_equal(snapshot(resumed), snapshot(learner))
+
+
+def test_a_steps_metrics_are_those_of_all_its_updates():
+    from agentgym.trainers.trainer import _together
+
+    first, second = {"trained_tokens": 10, "loss": 1.0}, {"trained_tokens": 30, "loss": 2.0}
+    assert _together([first, second]) == {"trained_tokens": 40, "loss": 1.5}
