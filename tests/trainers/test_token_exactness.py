@@ -28,9 +28,11 @@ class Witness:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    async def sample(self, ids: Sequence[int], sampling: Sampling, *, session: str) -> Sample:
+    async def sample(
+        self, ids: Sequence[int], sampling: Sampling, *, session: str, parent: str | None = None
+    ) -> Sample:
         prompt = tuple(ids)
-        sample: Sample = await self.engine.sample(ids, sampling, session=session)
+        sample: Sample = await self.engine.sample(ids, sampling, session=session, parent=parent)
         self.calls.setdefault(session, []).append((prompt, sample.tokens))
         return sample
 
