@@ -26,6 +26,8 @@ MEETING_SECONDS = 15.0
 MAX_PATH = 4096
 BEATS = 3
 """How often a lease is renewed while it lasts."""
+OPENINGS = 64
+"""Sessions that are opened at once."""
 CLOSING_SECONDS = 3.0
 """How long the end of a session or program is asked for; after that its lease or its timeout ends it."""
 
@@ -36,8 +38,10 @@ class HttpHost:
     def __init__(self, config: Http) -> None:
         self.config = config
         token = find_token(config.token, config.token_env, config.token_file)
+        # Apart, so that who waits for room on the server is not in the way of those who will make it.
+        self.openings = Client(config.url, token, config.patience, OPENINGS)
         self.calls = Client(config.url, token, config.patience, config.max_connections)
-        self.control = Client(config.url, token, config.patience, 8)  # never behind the calls in a queue
+        self.control = Client(config.url, token, config.patience, 8)
         self.sessions: set[HttpSession] = set()
         self._limits: Limits | None = None
         self._heart: asyncio.Task[None] | None = None
@@ -69,9 +73,9 @@ class HttpHost:
 
     async def session(self) -> HttpSession:
         """A fresh session; raises SandboxError."""
-        return await self.make("/v1/sessions")
+        return await self.make("/v1/sessions", self.openings)
 
-    async def make(self, path: str) -> HttpSession:
+    async def make(self, path: str, client: Client) -> HttpSession:
         """The session that a request to `path` makes. Its lease is renewed before we hear that it exists."""
         if self._closed:
             raise SandboxError("the sandbox host is closed")
@@ -79,7 +83,7 @@ class HttpHost:
         self.sessions.add(session)
         try:
             body = {"lease": self.config.lease}
-            response = await self.calls.send("POST", path, request_id=session.id, json=body)
+            response = await client.send("POST", path, request_id=session.id, json=body)
         except BaseException:
             await session.close()
             raise
@@ -98,7 +102,7 @@ class HttpHost:
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.wait({self._heart})
-        await asyncio.gather(self.calls.close(), self.control.close())
+        await asyncio.gather(self.openings.close(), self.calls.close(), self.control.close())
 
     async def _beat(self) -> None:
         pause = self.config.lease / BEATS
@@ -159,7 +163,7 @@ class HttpSession:
     async def fork(self) -> HttpSession:
         """A second session in the same state; raises SandboxError as the server's sandbox does."""
         self._check_open()
-        return await self._host.make(f"/v1/sessions/{self.id}/fork")
+        return await self._host.make(f"/v1/sessions/{self.id}/fork", self._host.calls)
 
     async def close(self) -> None:
         """End the session on the server; may be called twice. Failing that, its lease ends it."""

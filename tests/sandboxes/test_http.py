@@ -166,6 +166,19 @@ async def test_waiting_for_a_connection_of_ours_is_not_the_servers_fault(
     assert [(await each).status for each in (first, second)] == ["ok", "ok"]
 
 
+async def test_who_waits_for_room_is_not_in_the_way_of_who_makes_it(stack: AsyncExitStack) -> None:
+    url = await stack.enter_async_context(running(Serve(sandbox=BARE, port=0, max_sessions=2)))
+    host = await opened(stack, Http(url, max_connections=2))
+
+    async def episode(number: int) -> str:
+        session = await host.session()
+        result = await session.run(f"print({number})")
+        await session.close()
+        return str(result.stdout)
+
+    assert await asyncio.gather(*map(episode, range(12))) == [f"{number}\n" for number in range(12)]
+
+
 async def test_an_answer_lost_on_the_way_is_asked_for_again_and_the_program_runs_once(
     stack: AsyncExitStack, url: str
 ) -> None:
