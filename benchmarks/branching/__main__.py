@@ -52,7 +52,7 @@ METHODS = {
         "stages.rl.sampler.drop_zero_spread=false",
     ],
 }
-THRESHOLDS = (0.5, 0.9)
+THRESHOLDS = (0.5, 0.7, 0.8)
 
 
 def train(run_directory: Path, words: Sequence[str], threads: int) -> None:
