@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import random
@@ -127,9 +128,9 @@ class Forest:
         seed = hash((self.seed, number))
         self._walks[place] = await self.manager.play(self.group, seed, name, lambda w: self._move(w, place))
 
-    async def _branch(self, walk: Walk, place: Place) -> None:
+    def _branch(self, walk: Walk, place: Place) -> None:
         self._walks[place] = walk
-        await self.manager.play_on(walk, lambda w: self._move(w, place))
+        self._running.create_task(self.manager.play_on(walk, lambda w: self._move(w, place)))
 
     async def _move(self, walk: Walk, place: Place) -> None:
         """One turn, and what branches off before or after it."""
@@ -150,7 +151,8 @@ class Forest:
         copies = min(copies, self.forks_left)
         self.forks_left -= copies
         refused = ""
-        for copy in range(copies):
+        taken = self._copies_at((*place, walk.depth))
+        for copy in range(taken, taken + copies):
             seed, name = hash((walk.seed, walk.depth, copy)), f"{walk.name}+{walk.depth}.{copy}"
             try:
                 twin = await self.manager.fork(walk, seed, name)
@@ -162,5 +164,9 @@ class Forest:
                 refused = str(error)
                 continue
             self.rule.forked(walk, twin)
-            self._running.create_task(self._branch(twin, (*place, walk.depth, copy)))
+            self._branch(twin, (*place, walk.depth, copy))
         return refused
+
+    def _copies_at(self, place: Place) -> int:
+        """How many an earlier try of this trajectory, which failed, has left here."""
+        return next(copy for copy in itertools.count() if (*place, copy) not in self._walks)

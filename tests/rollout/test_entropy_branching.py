@@ -16,7 +16,7 @@ from agentgym.rollout.entropy_branching import EntropyBranching
 from agentgym.rollout.manager import Guard, Manager
 from agentgym.rollout.walk import Limits
 from agentgym.services import Services
-from agentgym.types import Group, Task
+from agentgym.types import Group, Outcome, Task
 
 from .scripted import LENGTH, VOCAB, Script, Turns
 
@@ -165,6 +165,26 @@ async def test_a_first_trajectory_that_fails_says_nothing_and_half_start_at_the_
     assert sum(turn.parent is None for turn in group.turns) == 8
     assert len(group.leaves()) == 16
     assert [group.outcome(leaf).is_valid for leaf in group.leaves()].count(False) == 1
+
+
+async def test_a_root_that_is_tried_again_branches_beside_what_branched_off_before(chat: Chat) -> None:
+    """Nothing that was sampled for the first try's branches is lost, and no two trajectories are one."""
+    tries = 0
+
+    def say(session: str, depth: int) -> str:
+        nonlocal tries
+        if session == "s0-0/0" and depth % 3 == 2:  # at its third turn, each time
+            tries += 1
+            return "fire"
+        return "word"
+
+    engine = Script(say=say)
+    strategy = EntropyBranching(initial_rollouts=1, branch_probability=1.0, entropy_weight=0.0)
+    [group] = await grow(strategy, engine, Turns(4), chat, [6], max_error_frac=1.0)
+    assert tries == 2
+    assert len(group.leaves()) == 6
+    assert {"s0-0/0+1.0", "s0-0/0+1.1"} < set(engine.sessions)
+    assert [group.outcome(leaf) for leaf in group.leaves()].count(Outcome.DONE) == 5
 
 
 async def test_a_penalty_keeps_one_path_from_taking_all_forks(chat: Chat) -> None:
