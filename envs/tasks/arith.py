@@ -6,8 +6,7 @@ import random
 from dataclasses import dataclass
 
 from agentgym.env import Split
-from agentgym.envs.tasks.splits import in_split
-from agentgym.errors import ConfigError
+from agentgym.envs.tasks.splits import make_tasks
 from agentgym.types import Task
 
 
@@ -29,14 +28,7 @@ class Arith:
             raise ValueError(f"easy_fraction must be from 0 to 1, not {self.easy_fraction}")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
-        if n is None:
-            raise ConfigError("arith makes tasks without end: say how many to draw")
-        tasks: list[Task] = []
-        while len(tasks) < n:
-            task = self._task(rng)
-            if in_split(task.id, split):
-                tasks.append(task)
-        return tasks
+        return make_tasks(lambda: self._task(rng), n, split, "arith")
 
     def _task(self, rng: random.Random) -> Task:
         easy = rng.random() < self.easy_fraction

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from agentgym.env import Split
-from agentgym.envs.tasks.splits import in_split
-from agentgym.errors import ConfigError
+from agentgym.envs.tasks.splits import make_tasks
 from agentgym.types import Task
 
 
@@ -27,14 +26,7 @@ class Countdown:
             raise ValueError(f"low must be at least 1 and below high, not {self.low} and {self.high}")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
-        if n is None:
-            raise ConfigError("countdown makes tasks without end: say how many to draw")
-        tasks: list[Task] = []
-        while len(tasks) < n:
-            task = self._task(rng)
-            if task is not None and in_split(task.id, split):
-                tasks.append(task)
-        return tasks
+        return make_tasks(lambda: self._task(rng), n, split, "countdown")
 
     def _task(self, rng: random.Random) -> Task | None:
         numbers = [rng.randint(self.low, self.high) for _ in range(self.count)]

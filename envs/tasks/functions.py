@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from agentgym.env import Split
 from agentgym.envs.code_tests import CallTests
-from agentgym.envs.tasks.splits import in_split
-from agentgym.errors import ConfigError
+from agentgym.envs.tasks.splits import make_tasks
 from agentgym.types import Task
 
 STEPS = (
@@ -45,14 +44,7 @@ class Functions:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
-        if n is None:
-            raise ConfigError("functions makes tasks without end: say how many to draw")
-        tasks: list[Task] = []
-        while len(tasks) < n:
-            task = self._task(rng)
-            if task is not None and in_split(task.id, split):
-                tasks.append(task)
-        return tasks
+        return make_tasks(lambda: self._task(rng), n, split, "functions")
 
     def _task(self, rng: random.Random) -> Task | None:
         """A task; None when a constant would pass."""

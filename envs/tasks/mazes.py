@@ -6,8 +6,7 @@ import random
 from dataclasses import dataclass
 
 from agentgym.env import Split
-from agentgym.envs.tasks.splits import in_split
-from agentgym.errors import ConfigError
+from agentgym.envs.tasks.splits import make_tasks
 from agentgym.types import Task
 
 DOORS = ("north", "east", "south", "west")
@@ -40,14 +39,7 @@ class Mazes:
             raise ValueError("a maze needs a room: corridors and halls are both 0")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
-        if n is None:
-            raise ConfigError("mazes are made without end: say how many to draw")
-        tasks: list[Task] = []
-        while len(tasks) < n:
-            task = self._task(rng)
-            if in_split(task.id, split):
-                tasks.append(task)
-        return tasks
+        return make_tasks(lambda: self._task(rng), n, split, "mazes")
 
     def _task(self, rng: random.Random) -> Task:
         rooms = [{"sign": "", "way": rng.choice(DOORS)} for _ in range(self.corridors)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from agentgym.env import Split
+from agentgym.errors import ConfigError
+from agentgym.types import Task
 
 
 def in_split(key: str, split: Split, holdout: float = 0.1) -> bool:
@@ -13,3 +16,18 @@ def in_split(key: str, split: Split, holdout: float = 0.1) -> bool:
         return True
     place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
     return (place < holdout) == (split == "eval")
+
+
+def make_tasks(make: Callable[[], Task | None], n: int | None, split: Split, name: str) -> list[Task]:
+    """`n` of the tasks that `make` makes (None: that one came to nothing) which belong to `split`.
+
+    Raises ConfigError for None, saying that the generator `name` has no end.
+    """
+    if n is None:
+        raise ConfigError(f"{name} makes tasks without end: say how many to draw")
+    tasks: list[Task] = []
+    while len(tasks) < n:
+        task = make()
+        if task is not None and in_split(task.id, split):
+            tasks.append(task)
+    return tasks
