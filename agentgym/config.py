@@ -31,6 +31,7 @@ KINDS = {
     "env": "agentgym.envs",
     "sandbox": "agentgym.sandboxes",
     "tool": "agentgym.tools",
+    "protocol": "agentgym.protocols",
     "tasks": "agentgym.envs.tasks",
     "engine": "agentgym.engines",
     "rollout": "agentgym.rollout",

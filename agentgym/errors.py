@@ -5,6 +5,8 @@ AgentgymError
 │   ├── ConfigError      an unknown key or name, a value of the wrong type
 │   └── TaskError        a task file that is missing or malformed
 ├── ToolError        the tool refuses the call; its text goes to the policy as an observation
+├── ToolTimeout      the tool gave no answer in time: tool_timeout
+├── ToolFailed       the tool broke, or cannot be had: env_error
 ├── SandboxError     the sandbox itself failed: the episode ends as env_error, never as a reward of 0
 ├── EngineError      the engine failed: engine_error
 ├── JudgeError       the checker of answers failed: judge_error
@@ -35,6 +37,14 @@ class TaskError(UserError):
 
 class ToolError(AgentgymError):
     """The tool refuses the call; the text reaches the policy."""
+
+
+class ToolTimeout(AgentgymError, TimeoutError):
+    """The tool gave no answer in time."""
+
+
+class ToolFailed(AgentgymError):
+    """The tool broke, or cannot be had; the text names the tool."""
 
 
 class SandboxError(AgentgymError):

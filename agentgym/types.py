@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 Role = Literal["system", "user", "assistant", "tool"]
 Source = Literal["on_policy", "aided", "demo", "replay"]
 
 
 class Message(TypedDict):
-    """One chat message, in OpenAI's form."""
+    """One chat message, in OpenAI's form. tools: in the first message only, what the chat template is to announce.
+    name, tool_call_id: in a tool's message, which tool and which call it answers."""
 
     role: Role
     content: str
+    tools: NotRequired[list[dict[str, Any]]]
+    name: NotRequired[str]
+    tool_call_id: NotRequired[str]
 
 
 Observation = str | list[Message]

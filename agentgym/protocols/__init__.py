@@ -1,0 +1,1 @@
+"""Action protocols, one a file, named after its class."""

@@ -1,0 +1,1 @@
+"""What makes tools of functions, classes and servers, and finds them."""
