@@ -32,7 +32,7 @@ The outputs are the next messages. The tools:
 class Json:
     r"""The turn, or its last block fenced as json, is a JSON value: a call, a list of calls, or `{"answer": ...}`.
 
-    answer: where the answer may stand in a turn without JSON: in `\boxed{}`, in the tag `<answer>`, or alone in the last turn.
+    answer: where the answer may stand in a turn without JSON: in `\boxed{}`, in the tag `<answer>`, or alone.
     """
 
     answer: Style = "boxed"
@@ -56,8 +56,8 @@ class JsonDialogue(MessageDialogue):
     @property
     def how_to_answer(self) -> str:
         return (
-            'When you are sure, end your reply with a block that holds {"answer": "the answer"}, with nothing but the '
-            "answer inside."
+            'When you are sure, end your reply with a block that holds {"answer": "the answer"}, with nothing but '
+            "the answer inside."
         )
 
     def parse(self, action: str) -> Said:
