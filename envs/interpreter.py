@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from agentgym.config import Spec, build
+from agentgym.config import Spec
 from agentgym.env import Env, StepResult, TaskSource
 from agentgym.envs import retool_protocol
 from agentgym.envs.output_swap import OFF, SwappedOutputs
 from agentgym.envs.retool_protocol import Call, Final, Prompt
 from agentgym.envs.tasks.source import task_source
+from agentgym.tool import ToolContext
 from agentgym.tools.python import Python
 from agentgym.types import Message, Outcome, Task
 
@@ -67,6 +68,7 @@ class InterpreterEnv(Env):
     def __init__(self, config: InterpreterTurns, services: Services) -> None:
         super().__init__(config, services)
         self._python: Python | None = None
+        self._context: ToolContext | None = None
         self._rng = random.Random()
         self._turns = 0
 
@@ -76,7 +78,8 @@ class InterpreterEnv(Env):
 
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
         self._rng, self._turns = rng, 0
-        self._python = Python(self.services, build("sandbox", self.config.sandbox), self.config.timeout)
+        self._python = Python(self.config.timeout)
+        self._context = ToolContext(self.services, sandbox_config=self.config.sandbox)
         return retool_protocol.opening(task, self.config.prompt, self.instructions)
 
     async def act(self, action: str) -> StepResult:
@@ -96,31 +99,33 @@ class InterpreterEnv(Env):
     async def copy_to(self, twin: Env, seed: int | None) -> None:
         """The interpreter itself forks: no program runs twice."""
         assert isinstance(twin, InterpreterEnv)
-        assert self._python is not None, "reset() comes first"
+        assert self._context is not None, "reset() comes first"
         twin._turns = self._turns
         if seed is None:
             twin._rng.setstate(self._rng.getstate())
         else:
             twin._rng = random.Random(seed)
-        twin._python = await self._python.fork()
+        twin._python, twin._context = self._python, await self._context.fork(seed, "")
 
     async def release(self) -> None:
-        if self._python is not None:
-            await self._python.close()
-            self._python = None
+        if self._context is not None:
+            await self._context.close()
+            self._python = self._context = None
 
     def unfinished_reward(self) -> float:
         return self.config.reward_wrong
 
     def facts(self, **more: Any) -> dict[str, Any]:
         """A step's info. tool_calls: programs run, counted by the sandbox."""
-        return {"tool_calls": self._python.calls if self._python else 0, **more}
+        session = self._context._session if self._context else None
+        return {"tool_calls": session.calls if session else 0, **more}
 
     async def _run(self, code: str) -> str:
         assert self._python is not None, "reset() comes first"
+        assert self._context is not None, "reset() comes first"
         if self.config.interpreter == "off":
             return OFF
-        output = await self._python(code)
+        output = await self._python(code, self._context)
         if self.config.interpreter == "on":
             return output
         assert self.task is not None
