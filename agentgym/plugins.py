@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -41,17 +42,25 @@ def import_module(what: str, where: str) -> ModuleType:
 
 
 def _import_file(what: str, file: Path) -> ModuleType:
-    """Run a file as a module, under a name of its own: two files may share a stem."""
     if not file.is_file():
         raise ConfigError(f"{what}: there is no file {str(file)!r}")
-    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
-    name = f"agentgym_plugin_{file.stem}_{digest}"
+    return _run_file(file.resolve(), file.stat().st_mtime_ns)
+
+
+@functools.cache
+def _run_file(file: Path, written: int) -> ModuleType:
+    """A file run as a module, once until it is written anew. Its name is its own, since files may share a stem."""
+    name = f"agentgym_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None, "it ends in .py"
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

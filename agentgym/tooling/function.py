@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentgym.errors import ToolFailed
+from agentgym.errors import AgentgymError, ToolFailed
 from agentgym.tooling.result import to_text
 from agentgym.tooling.threads import Threads
 
@@ -44,7 +44,12 @@ class FunctionTool:
     async def fork(self) -> FunctionTool:
         if not self.forks:
             return self
-        twin = await self._run(self.target.fork)
+        try:
+            twin = await self._run(self.target.fork)
+        except AgentgymError:
+            raise
+        except Exception as error:
+            raise ToolFailed(f"tool {self.spec.name!r}: its fork: {type(error).__name__}: {error}") from error
         if twin is self.target:
             raise ToolFailed(
                 f"tool {self.spec.name!r}: its fork is itself; say `stateless = True`, or copy the state"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym import config
-from agentgym.errors import ConfigError, did_you_mean
+from agentgym.errors import AgentgymError, ConfigError, ToolFailed, did_you_mean
 from agentgym.tool import MARK, Limits
 from agentgym.tooling.function import FunctionTool
 from agentgym.tooling.schema import read_signature
@@ -125,7 +125,12 @@ def _load(toolset: FunctionToolset) -> _Plan:
 
 
 def _instance(thing: type[Any], own: Mapping[str, Any], name: str) -> Any:
-    return config.convert(thing, own, f"tool {name}") if dataclasses.is_dataclass(thing) else thing()
+    try:
+        return config.convert(thing, own, f"tool {name}") if dataclasses.is_dataclass(thing) else thing()
+    except AgentgymError:
+        raise
+    except Exception as error:
+        raise ToolFailed(f"tool {name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _limits(target: Any, overrides: Mapping[str, Any], name: str) -> Limits:

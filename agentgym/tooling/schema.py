@@ -95,8 +95,8 @@ def _check_schema(hint: Any, parameter: inspect.Parameter, name: str) -> None:
         shown = getattr(hint, "__name__", None) or str(hint)
         raise ConfigError(
             f"tool {name!r}: parameter {parameter.name!r}: {shown} cannot be written in JSON; write str, int, "
-            f"float, bool, a list, dict, Literal or Enum, a dataclass, TypedDict or pydantic model of those, or "
-            f"ToolContext alone for the episode's context"
+            f"float, bool, a list, dict, Literal or Enum, a dataclass, pydantic model or "
+            f"typing_extensions.TypedDict of those, or ToolContext alone for the episode's context"
         ) from error
 
 

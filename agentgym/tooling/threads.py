@@ -81,7 +81,6 @@ class _Worker:
             if self.stopped:
                 raise Stopped
         job.report(value, error)
-        self.threads.rest(self)
         return True
 
     def _next(self) -> _Job | None:
@@ -131,7 +130,10 @@ class Threads:
         except asyncio.CancelledError:
             if worker.stop(job):
                 self._cancelled.append(worker)
+            else:
+                self._rest(worker)
             raise
+        self._rest(worker)
         if error is not None:
             raise error
         result: T = value
@@ -145,8 +147,7 @@ class Threads:
                     return worker
         return _Worker(self)
 
-    def rest(self, worker: _Worker) -> None:
-        """`worker` may get another call."""
+    def _rest(self, worker: _Worker) -> None:
         with self._lock:
             self._idle.append(worker)
 
