@@ -54,6 +54,11 @@ def names(kind: str) -> list[str]:
     return sorted(file.stem for file in _folder(kind).glob("*.py") if _is_component(kind, file))
 
 
+def installed(kind: str) -> list[str]:
+    """Names of the entry points of a kind."""
+    return [entry.name for entry in plugins.entry_points(KINDS[kind])]
+
+
 def _folder(kind: str) -> Path:
     spec = importlib.util.find_spec(KINDS[kind])
     assert spec is not None, f"{KINDS[kind]} is a package of ours"
@@ -80,12 +85,11 @@ def resolve(kind: str, name: str) -> Any:
     if stem.isidentifier() and file.is_file() and _is_component(kind, file):
         module = importlib.import_module(f"{KINDS[kind]}.{stem}")
         return getattr(module, class_name(stem))
-    installed = plugins.entry_points(KINDS[kind])
-    if name not in installed:
-        raise ConfigError(f"unknown {kind} {name!r}: {did_you_mean(stem, [*names(kind), *installed])}")
-    found = plugins.load_entry_point(kind, installed[name])
+    found = plugins.load_entry_point(kind, name, KINDS[kind])
+    if found is None:
+        raise ConfigError(f"unknown {kind} {name!r}: {did_you_mean(stem, {*names(kind), *installed(kind)})}")
     if not fits(found):
-        raise ConfigError(f"{kind} {name!r} of {plugins.distribution(installed[name])} is no {wanted}: {found!r}")
+        raise ConfigError(f"{kind} {name!r}: its entry point is no {wanted}: {found!r}")
     return found
 
 

@@ -37,7 +37,7 @@ def import_module(what: str, where: str) -> ModuleType:
         return _import_file(what, Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{what}: {where} cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -64,20 +64,28 @@ def _run_file(file: Path, written: int) -> ModuleType:
     return module
 
 
-def entry_points(group: str) -> dict[str, EntryPoint]:
-    """The entry points of a group, by name."""
+def entry_points(group: str) -> list[EntryPoint]:
+    """The entry points of a group, sorted by name."""
     from importlib import metadata
 
-    return {entry.name: entry for entry in metadata.entry_points(group=group)}
+    return sorted(metadata.entry_points(group=group), key=lambda entry: entry.name)
 
 
-def load_entry_point(kind: str, entry: EntryPoint) -> Any:
-    """What an entry point stands for. Raises ConfigError naming the distribution that it came with."""
+def load_entry_point(kind: str, name: str, group: str) -> Any:
+    """What the entry point of that name stands for, None if there is none. Raises ConfigError naming the
+    distribution that it came with."""
+    found = [entry for entry in entry_points(group) if entry.name == name]
+    if not found:
+        return None
+    if len(found) > 1:
+        claims = " and ".join(f"{distribution(entry)} ({entry.value})" for entry in found)
+        raise ConfigError(f"{kind} {name!r} is the name of several: {claims}; say module:name")
+    [entry] = found
     try:
         return entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
-            f"{kind} {entry.name!r} of {distribution(entry)}: {entry.value} cannot be imported: "
+            f"{kind} {name!r} of {distribution(entry)}: {entry.value} cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
 

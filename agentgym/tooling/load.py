@@ -22,7 +22,7 @@ from agentgym.tooling.threads import Threads
 if TYPE_CHECKING:
     from agentgym.config import Spec
     from agentgym.services import Services
-    from agentgym.tool import Tool, Toolset
+    from agentgym.tool import Tool, Toolset, ToolSpec
 
 
 def toolsets(specs: str | Sequence[Spec]) -> list[Toolset]:
@@ -59,6 +59,11 @@ class FunctionToolset:
 
     name: str
     fields: str = "{}"
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What a policy is told of it, known before an episode begins."""
+        return _load(self).first.spec
 
     async def open(self, services: Services) -> Sequence[Tool]:
         plan = _load(self)

@@ -8,6 +8,7 @@ import contextvars
 import ctypes
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 MAX_STUCK = 16
 """Calls of one tool that were cancelled and go on all the same, before further calls are refused."""
+PATIENCE = 5.0
+"""Seconds that a cancelled call may take to end before it counts as one of them."""
 IDLE = 10.0
 """Seconds that a thread waits for another call before it ends."""
 
@@ -103,18 +106,18 @@ class _Worker:
 
 @dataclass(eq=False)
 class Threads:
-    """The threads of one tool, as many as it has calls at a time."""
+    """The threads of one tool, as many as it has calls at a time. patience: see PATIENCE."""
 
     name: str
+    patience: float = PATIENCE
     _idle: list[_Worker] = field(default_factory=list, init=False)
-    _cancelled: list[_Worker] = field(default_factory=list, init=False)
+    _cancelled: list[tuple[_Worker, float]] = field(default_factory=list, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises, called in a thread with this task's context variables. Cancelling raises
         Stopped in it. Raises ToolFailed when too many calls could not be stopped that way."""
-        self._cancelled = [worker for worker in self._cancelled if worker.thread.is_alive()]
-        if len(self._cancelled) >= MAX_STUCK:
+        if self._stuck() >= MAX_STUCK:
             raise ToolFailed(
                 f"tool {self.name!r}: {MAX_STUCK} calls run on after they were cancelled, for they wait outside "
                 f"of Python; give what they wait for a timeout of its own, or write the tool as `async def`"
@@ -129,7 +132,7 @@ class Threads:
             value, error = await job.done
         except asyncio.CancelledError:
             if worker.stop(job):
-                self._cancelled.append(worker)
+                self._cancelled.append((worker, time.monotonic()))
             else:
                 self._rest(worker)
             raise
@@ -138,6 +141,10 @@ class Threads:
             raise error
         result: T = value
         return result
+
+    def _stuck(self) -> int:
+        self._cancelled = [(worker, since) for worker, since in self._cancelled if worker.thread.is_alive()]
+        return sum(time.monotonic() - since >= self.patience for _, since in self._cancelled)
 
     def _worker(self) -> _Worker:
         with self._lock:

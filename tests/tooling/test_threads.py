@@ -90,7 +90,7 @@ async def test_errors_come_as_they_are_and_context_variables_go_along() -> None:
 
 
 async def test_calls_that_cannot_be_stopped_are_counted_and_then_refused() -> None:
-    threads, free = Threads("slow"), threading.Event()
+    threads, free = Threads("slow", patience=0), threading.Event()
     begun = [threading.Event() for _ in range(MAX_STUCK)]
 
     def stuck(event: threading.Event) -> None:
