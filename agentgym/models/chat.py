@@ -108,20 +108,20 @@ class Chat:
             roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
             raise ConfigError(
                 f"the model's chat template refuses messages of the roles {roles}: {error}. Use an action "
-                "protocol that answers inside the assistant's message, such as retool; where the template takes no "
-                "system message, prompt=plain leaves it out"
+                "protocol that answers inside the assistant's message, such as retool; prompt=plain leaves out "
+                "the system message"
             ) from error
 
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Tokens that shape a conversation. Some families do not flag all of theirs as special."""
     added = tokenizer.added_tokens_decoder.values()
-    flagged = [token.content for token in added if token.special or token.content.startswith(("<|", "<｜"))]
+    flagged = [token.content for token in added if token.special or "|" in token.content or "｜" in token.content]
     return [*flagged, *tokenizer.all_special_tokens]
 
 
 def _disarm(value: Any, vocabulary: Vocabulary) -> Any:
-    """A JSON value without markers in its strings. Those that have none stay: an environment may have made it so."""
+    """A JSON value without markers in its strings. Those that have none stay, neutralised before or not."""
     if isinstance(value, str):
         return vocabulary.neutralise(value) if vocabulary.is_armed(value) else value
     if isinstance(value, list):
