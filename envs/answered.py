@@ -13,9 +13,9 @@ from agentgym.types import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered(ToolTurns, ABC):
-    """Fields as in ToolTurns, and: checker: how answers are compared. demo_direct_rate: share of demonstrations that
-    answer at once, as one who knows would: a policy that copies them guesses, and must find out for itself when a call
-    pays.
+    """Fields as in ToolTurns, and: checker: how answers are compared. demo_direct_rate: share of demonstrations
+    that answer at once, as one who knows would: a policy that copies them guesses, and must find out for itself
+    when a call pays.
     """
 
     checker: Checker = "auto"

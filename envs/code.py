@@ -33,9 +33,9 @@ yourself."""
 class Code(ToolTurns):
     """A problem, a Python interpreter to try things in, and a program, tested where it cannot reach the tests.
 
-    Fields as in ToolTurns, and: timeout: seconds a program on the way may run. reward: `all` pays reward_right for a program that passes everything and
-    reward_wrong for any other, `fraction` pays between the two for the share of cases that hold. grading_timeout:
-    seconds that all cases of a program may take together.
+    Fields as in ToolTurns, and: timeout: seconds a program on the way may run. reward: `all` pays reward_right for
+    a program that passes everything and reward_wrong for any other, `fraction` pays between the two for the share
+    of cases that hold. grading_timeout: seconds that all cases of a program may take together.
     """
 
     tasks: Spec = "functions"
@@ -70,7 +70,10 @@ class CodeEnv(ToolTurnsEnv):
     """One episode. Programs on the way run in the episode's session, the answer elsewhere."""
 
     config: Code
-    goal = "Write the Python program that is asked for. You can run programs while you think, to try out what you write."
+    goal = (
+        "Write the Python program that is asked for. You can run programs while you think, to try out what you "
+        "write."
+    )
     how_to_answer = HOW_TO_ANSWER
 
     def read_answer(self, text: str) -> str | None:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class ToolAgent(Answered):
     """A question, tools, one checked answer.
 
-    Fields as in Answered, and: tools: names, `path/to/file.py:name`, `package.module:name`, `mcp:...`, or tables with
-    a name, limits and the tool's own fields; as text, separated by commas. protocol: how the policy calls them.
-    Tasks whose `info.calls` holds the right calls ({"name": ..., "arguments": {...}}) can be demonstrated.
+    Fields as in Answered, and: tools: names, `path/to/file.py:name`, `package.module:name`, `mcp:...`, or tables
+    with a name, limits and the tool's own fields; as text, separated by commas. protocol: how the policy calls
+    them. Tasks whose `info.calls` holds the right calls ({"name": ..., "arguments": {...}}) can be demonstrated.
     """
 
     tools: str | list[Spec] = field(default_factory=lambda: ["python"])
@@ -52,7 +52,9 @@ class ToolAgentEnv(AnsweredEnv):
         assert self.task is not None, "reset() comes first"
         calls = self.task.info.get("calls")
         if not calls:
-            raise NotImplementedError(f"task {self.task.id!r} has no info.calls, which would show how it is solved")
+            raise NotImplementedError(
+                f"task {self.task.id!r} has no info.calls, which would show how it is solved"
+            )
         direct = rng.random() < self.config.demo_direct_rate
         return self._demonstrate([] if direct else [_call(call, self.task.id) for call in calls], self.task.answer)
 

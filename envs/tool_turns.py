@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolTurns(ABC):
-    """tasks, eval_tasks: see `tasks/source.py`. max_turns: turns with calls and the answer, together. call_cost: taken
-    off the reward for each call. budget: what an episode's calls may cost together, by the tools' own `cost`.
-    tool_output: `off` and `swapped` (each output replaced by the same tool's in another episode) show whether a policy
-    lives by what the tools say. prompt: `auto` is `plain` where the model was never taught to follow instructions
-    (whoever builds the environment for such a model says so), else `instruct`.
+    """tasks, eval_tasks: see `tasks/source.py`. max_turns: turns with calls and the answer, together. call_cost:
+    taken off the reward for each call. budget: what an episode's calls may cost together, by the tools' own
+    `cost`. tool_output: `off` and `swapped` (each output replaced by the same tool's in another episode) show
+    whether a policy lives by what the tools say. prompt: `auto` is `plain` where the model was never taught to
+    follow instructions (whoever builds the environment for such a model says so), else `instruct`.
     """
 
     tasks: Spec
@@ -138,8 +138,9 @@ class ToolTurnsEnv(Env):
         return self.config.reward_wrong
 
     def facts(self, **more: Any) -> dict[str, Any]:
-        """A step's info. tool_calls: calls carried out, as counted by the toolbox. malformed_calls: what was meant as
-        a call and was none, and calls of tools that do not exist; left out while there are none, like tool_cost."""
+        """A step's info. tool_calls: calls carried out, as counted by the toolbox. malformed_calls: what was meant
+        as a call and was none, and calls of tools that do not exist; left out while there are none, like
+        tool_cost."""
         box = self.box
         counts = {"malformed_calls": self._malformed + box.refused, "tool_cost": box.context.budget.spent}
         return {"tool_calls": box.calls, **{name: value for name, value in counts.items() if value}, **more}
