@@ -1,4 +1,4 @@
-"""`agentgym train | eval | rollout | check | serve | list | doctor`. Loads what a command needs, when needed."""
+"""`agentgym train | eval | rollout | check | serve | list | init | doctor`. Each loads what it needs."""
 
 from __future__ import annotations
 
@@ -179,6 +179,17 @@ def list_components(kind: str | None, more: tuple[str, ...]) -> None:
         raise UserError(f"list takes one kind, not {' '.join((kind, *more))!r}: {did_you_mean(kind, known)}")
     else:
         click.echo("\n".join(sorted(known[singular])))
+
+
+@app.command()
+@click.argument("kind", metavar="tool|env")
+@click.argument("name")
+def init(kind: str, name: str) -> None:
+    """Begin a plugin in a folder of its own: agentgym init tool unit-converter"""
+    from agentgym.scaffold.write import write_plugin
+
+    for file in write_plugin(kind, name, Path()):
+        click.echo(file)
 
 
 @app.command()

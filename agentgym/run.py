@@ -51,7 +51,9 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
     for layer in layers:
         stages = _merge_stages(table["stages"], layer.get("stages", {}))
         table = {**merge(table, layer), "stages": stages}
-    for key in ("max_turns", "sandbox"):
+    if "tools" in table and not any(_names_env(layer) for layer in layers[1:]):
+        table = merge(table, {"env": "tool_agent"})
+    for key in ("max_turns", "sandbox", "tools"):
         if key in table:
             table = merge(table, {"env": {key: table.pop(key)}})
     rollout = table.pop("rollout", {})
@@ -65,6 +67,11 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
             names = ", ".join(branching)
             raise ConfigError(f"{names}: no stage here has rollout entropy_branching; recipe=arpo has")
     return convert(Settings, {**table, "stages": stages}, "settings")
+
+
+def _names_env(layer: Mapping[str, Any]) -> bool:
+    env = layer.get("env")
+    return isinstance(env, str) or (isinstance(env, Mapping) and "name" in env)
 
 
 def _rollout(stage: Mapping[str, Any]) -> str:

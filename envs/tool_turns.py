@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agentgym.config import Spec, build
@@ -14,8 +16,8 @@ from agentgym.env import Env, StepResult, TaskSource
 from agentgym.envs.output_swap import OFF, SwappedOutputs
 from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, opening
-from agentgym.tool import Budget, Call, Limits, Result, ToolContext
-from agentgym.tooling.load import toolsets
+from agentgym.tool import Budget, Call, Limits, Result, ToolContext, Toolset
+from agentgym.tooling import load
 from agentgym.tooling.toolbox import Toolbox
 from agentgym.types import Message, Outcome, Task
 
@@ -94,8 +96,8 @@ class ToolTurnsEnv(Env):
         self._turns = self._malformed = 0
         config = self.config
         context = ToolContext(self.services, rng, config.sandbox, Budget(config.budget), secrets.token_hex(8))
-        self._box = await Toolbox.open(toolsets(config.tool_specs()), context)
-        protocol: ActionProtocol = build("protocol", config.protocol_spec())
+        toolsets, protocol = _parts(json.dumps([config.tool_specs(), config.protocol_spec()]))
+        self._box = await Toolbox.open(toolsets, context)
         self._speak(protocol.bind(self._box.specs))
         messages = opening(task.prompt, config.prompt, self.instructions())
         if config.prompt != "plain" and self.dialogue.specs:
@@ -156,7 +158,11 @@ class ToolTurnsEnv(Env):
         results = await self.box.run(calls)
         if self.config.tool_output == "swapped":
             results = [await self._swapped(result) for result in results]
-        return [replace(result, output=self._safe(result.output, result.max_tokens)) for result in results]
+        return [self._shown(result) for result in results]
+
+    def _shown(self, result: Result) -> Result:
+        safe = self._safe(result.output, result.max_tokens)
+        return result if safe == result.output else replace(result, output=safe)
 
     def _safe(self, output: str, max_tokens: int) -> str:
         """Data, whatever it looks like, and not too long."""
@@ -172,3 +178,10 @@ class ToolTurnsEnv(Env):
         pool = await self.services.get(SwappedOutputs(call.tool))
         state = (self.state_key(), repr(sorted(call.arguments.items())))
         return replace(result, output=pool.swap(state, self.task.id, result.output, self.box.context.rng))
+
+
+@cache
+def _parts(specs: str) -> tuple[list[Toolset], ActionProtocol]:
+    """Tools and protocol, loaded once for all episodes."""
+    tools, protocol = json.loads(specs)
+    return load.toolsets(tools), build("protocol", protocol)
