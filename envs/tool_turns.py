@@ -34,6 +34,9 @@ class ToolTurns(ABC):
     follow instructions (whoever builds the environment for such a model says so), else `instruct`.
     """
 
+    runs_programs: ClassVar[bool] = True
+    """Whether every episode is likely to want a sandbox, which is then opened before the first."""
+
     tasks: Spec
     eval_tasks: Spec | None = None
     sandbox: Spec = "auto"
@@ -59,6 +62,10 @@ class ToolTurns(ABC):
     @abstractmethod
     def protocol_spec(self) -> Spec:
         """How the policy calls them."""
+
+    def parts(self) -> tuple[list[Toolset], ActionProtocol]:
+        """Both, loaded once for all episodes. Raises ConfigError."""
+        return _parts(json.dumps([self.tool_specs(), self.protocol_spec()]))
 
     def source(self) -> TaskSource:
         return task_source(self.tasks, self.eval_tasks)
@@ -96,7 +103,7 @@ class ToolTurnsEnv(Env):
         self._turns = self._malformed = 0
         config = self.config
         context = ToolContext(self.services, rng, config.sandbox, Budget(config.budget), secrets.token_hex(8))
-        toolsets, protocol = _parts(json.dumps([config.tool_specs(), config.protocol_spec()]))
+        toolsets, protocol = config.parts()
         self._box = await Toolbox.open(toolsets, context)
         self._speak(protocol.bind(self._box.specs))
         messages = opening(task.prompt, config.prompt, self.instructions())
@@ -182,6 +189,5 @@ class ToolTurnsEnv(Env):
 
 @cache
 def _parts(specs: str) -> tuple[list[Toolset], ActionProtocol]:
-    """Tools and protocol, loaded once for all episodes."""
     tools, protocol = json.loads(specs)
     return load.toolsets(tools), build("protocol", protocol)
