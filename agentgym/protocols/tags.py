@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.protocol import Malformed, Said
 from agentgym.protocols.answers import AnswerForm
-from agentgym.protocols.blocks import Loose, marks_of, read_blocks
+from agentgym.protocols.blocks import TEMPLATE_TAGS, Loose, marks_of, read_blocks
 from agentgym.protocols.call_tags import CallTag
 from agentgym.tool import Call, Result, ToolSpec
 from agentgym.types import Observation
@@ -43,7 +43,7 @@ class TagDialogue:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        return (*self._call_tags, self.output, *self.answers.tags)
+        return (*self._call_tags, self.output, *self.answers.tags, *TEMPLATE_TAGS)
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
