@@ -9,7 +9,7 @@ from functools import cached_property
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.protocol import Malformed, Said
 from agentgym.protocols.answers import AnswerForm
-from agentgym.protocols.blocks import Loose, marks_of, read_blocks
+from agentgym.protocols.blocks import TEMPLATE_TAGS, Loose, marks_of, read_blocks
 from agentgym.protocols.call_tags import CallTag
 from agentgym.tool import Call, Result, ToolSpec
 from agentgym.types import Observation
@@ -44,7 +44,7 @@ class TagDialogue:
 
     @cached_property
     def tags(self) -> tuple[str, ...]:
-        return (*self._call_tags, self.output, *self.answers.tags)
+        return (*self._call_tags, self.output, *self.answers.tags, *TEMPLATE_TAGS)
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
