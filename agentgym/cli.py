@@ -109,18 +109,23 @@ def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool)
 
 
 @app.command()
-@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME")
+@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME")
 def check(words: tuple[str, ...]) -> None:
-    """Run the contracts on an environment or sandbox, and attack the sandbox: agentgym check env=retool"""
+    """Run the contracts on an environment, tool or sandbox, and attack the sandbox: agentgym check env=retool"""
     from agentgym import config
-    from agentgym.check import attack_sandbox, check_env, check_sandbox
+    from agentgym.check import attack_sandbox, check_env, check_sandbox, check_tool
+    from agentgym.tooling.load import toolset
 
     given = config.parse_overrides(words)
-    known: dict[str, list[Any]] = {"env": [check_env], "sandbox": [check_sandbox, attack_sandbox]}
+    known: dict[str, list[Any]] = {
+        "env": [check_env],
+        "sandbox": [check_sandbox, attack_sandbox],
+        "tool": [check_tool],
+    }
     kind = next(iter(given), "")
     if len(given) != 1 or kind not in known:
-        raise UserError("check takes one of env=NAME or sandbox=NAME")
-    component = config.build(kind, given[kind])
+        raise UserError("check takes one of env=NAME, sandbox=NAME or tool=NAME")
+    component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
     results = [result for job in known[kind] for result in _run(job(component))]
     _show_checks(results)
     if not all(result.ok for result in results):
