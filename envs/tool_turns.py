@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolTurns(ABC):
+class ToolTurnsConfig(ABC):
     """tasks, eval_tasks: see `tasks/source.py`. max_turns: turns with calls and the answer, together. call_cost:
     taken off the reward for each call. budget: what an episode's calls may cost together, by the tools' own
     `cost`. tool_output: `off` and `swapped` (each output replaced by the same tool's in another episode) show
@@ -74,13 +74,13 @@ class ToolTurns(ABC):
 class ToolTurnsEnv(Env):
     """One episode. What its tools hold is opened by the first call that needs it."""
 
-    config: ToolTurns
+    config: ToolTurnsConfig
     goal: ClassVar[str] = "Solve the problem. You can call tools while you think."
     """What a policy that follows instructions is told first."""
     how_to_answer: ClassVar[str] = ""
     """How it is to answer, where that is not for the protocol to say."""
 
-    def __init__(self, config: ToolTurns, services: Services) -> None:
+    def __init__(self, config: ToolTurnsConfig, services: Services) -> None:
         super().__init__(config, services)
         self._box: Toolbox | None = None
         self._turns = self._malformed = 0
