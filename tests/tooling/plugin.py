@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agentgym.errors import ToolError
-from agentgym.tool import tool
+from agentgym.tool import limits
 
 if TYPE_CHECKING:
     from agentgym.tool import ToolContext
@@ -19,7 +19,7 @@ LOADED = object()
 closed: list[str] = []
 
 
-@tool(timeout=7, retries=2)
+@limits(timeout=7, retries=2)
 def add(a: int, b: int = 1) -> int:
     """Add two numbers."""
     return a + b
