@@ -13,6 +13,7 @@ _HOME = {
     "StepResult": "agentgym.env",
     "Engine": "agentgym.engine",
     "Sandbox": "agentgym.sandbox",
+    "ToolContext": "agentgym.tool",
     "ToolError": "agentgym.errors",
     "Group": "agentgym.types",
     "Message": "agentgym.types",
