@@ -31,6 +31,20 @@ async def whose(prefix: str, context: ToolContext) -> str:
     return prefix + context.trajectory
 
 
+def later(n: int) -> Any:
+    """Return what must be awaited."""
+    return asyncio.sleep(0, n + 1)
+
+
+async def forever(started: str) -> str:
+    """Wait without end."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        closed.append(started)
+    return ""
+
+
 def refuse(reason: str) -> str:
     """Refuse."""
     raise ToolError(reason)
@@ -114,6 +128,11 @@ class Adder:
 class Itself(Counter):
     def fork(self) -> Itself:
         return self
+
+
+class Torn(Counter):
+    def fork(self) -> Torn:
+        raise OSError("disk full")
 
 
 class Unforkable:
