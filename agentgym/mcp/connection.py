@@ -42,8 +42,8 @@ class Connection:
         return await (await self.session()).tools()
 
     async def call(self, name: str, arguments: Mapping[str, Any], timeout: float) -> types.CallToolResult:
-        """A tool's result. Raises ToolTimeout after `timeout` seconds, and the server is told then; ToolError for a
-        tool that is gone, or arguments that the server refuses; ToolFailed when the server fails in the midst."""
+        """A tool's result. Raises ToolTimeout after `timeout` seconds, and the server is told then; ToolError for
+        a tool that is gone or arguments that the server refuses; ToolFailed when the server fails in the midst."""
         try:
             async with asyncio.timeout(timeout) as deadline:
                 for _ in range(TRIES):

@@ -16,6 +16,8 @@ from agentgym.tool import Limits, ToolContext, ToolSpec
 if TYPE_CHECKING:
     from agentgym.mcp.toolset import McpToolset
 
+ADVICE = "if no call changes what later calls find, say stateless = true for this server"
+
 
 @dataclass(eq=False, slots=True)
 class Record:
@@ -62,7 +64,7 @@ class McpTool:
     def _change(self) -> None:
         if self._record.forked:
             raise SandboxError(
-                f"the episode was forked, and {self.spec.name} may change what its forks see: {self._advice()}"
+                f"the episode was forked, and {self.spec.name} may change what its forks see: {ADVICE}"
             )
         self._record.changed_by = self.spec.name
 
@@ -70,14 +72,11 @@ class McpTool:
         """Itself, unless the episode may have changed the server's state; raises SandboxError then."""
         if self._record.changed_by:
             raise SandboxError(
-                f"{self._record.changed_by} may have changed the state of {self._connection.server}, and that cannot "
-                f"be copied: {self._advice()}"
+                f"{self._record.changed_by} may have changed the state of {self._connection.server}, and that "
+                f"cannot be copied: {ADVICE}"
             )
         self._record.forked = True
         return self
-
-    def _advice(self) -> str:
-        return "if no call changes what later calls find, say stateless = true for this server"
 
     async def close(self) -> None:
         """Nothing is the tool's own; the connection is the run's."""

@@ -27,12 +27,12 @@ REMOTE = ("http", "streamable-http", "streamableHttp")
 class McpToolset:
     """The tools of one MCP server. All episodes of a run share one connection with it, and so the server's state.
 
-    command, args, env, cwd: a program that speaks MCP on stdin and stdout; of our environment it gets PATH, HOME and
-    the like, and env on top. url, headers: or a server that speaks MCP over HTTP. In the values of env and headers
-    `${NAME}` stands for a variable of our environment. start_timeout: seconds until the server has said what tools
-    it has. timeout: seconds per call. tools: their names where not all are wanted. prefix: put before the names.
-    stateless: whether no call changes what later calls find, so that episodes may fork; if not given, they may until
-    they call a tool that the server does not declare read-only.
+    command, args, env, cwd: a program that speaks MCP on stdin and stdout; of our environment it gets PATH, HOME
+    and the like, and env on top. url, headers: or a server that speaks MCP over HTTP. In the values of env and
+    headers `${NAME}` stands for a variable of our environment. start_timeout: seconds until the server has said
+    what tools it has. timeout: seconds per call. tools: their names where not all are wanted. prefix: put before
+    the names. stateless: whether no call changes what later calls find, so that episodes may fork; if not given,
+    they may as long as they call only tools that the server declares read-only.
     """
 
     command: str = ""

@@ -58,17 +58,18 @@ async def write(note: str) -> str:
 @server.tool(annotations=ToolAnnotations(readOnlyHint=True))
 async def read() -> str:
     """All notes."""
-    return ", ".join(notes)
+    return ", ".join(notes) or "no notes"
 
 
 @server.tool()
 async def hang(file: str) -> str:
     """Never answer; write to the file when told to stop."""
-    Path(file).write_text("begun")
+    note = Path(file).write_text
+    note("begun")
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        Path(file).write_text("cancelled")
+        note("cancelled")
         raise
     return "never"
 
