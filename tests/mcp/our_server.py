@@ -63,7 +63,7 @@ class Trouble:
         match arguments["text"]:
             case "print":
                 print("not for the client")
-                os.system("echo not for the client either")
+                os.write(1, b"nor this\n")
                 return "printed"
             case "refuse":
                 raise ToolError("seven is no vowel")

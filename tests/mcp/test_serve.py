@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -25,6 +27,7 @@ from .servers import free_port, program, until
 ROOT = str(Path(__file__).parents[2])
 SERVER = str(Path(__file__).with_name("our_server.py"))
 ENV = {"PYTHONPATH": ROOT}
+Say = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 @asynccontextmanager
@@ -95,22 +98,55 @@ async def test_a_session_that_ends_takes_its_sandbox_along() -> None:
             await until(lambda: len(descendants()) == before)
 
 
-@pytest.mark.parametrize("words", [[], ["PORT"]], ids=["stdio", "http"])
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-async def test_a_signal_ends_the_server_and_all_of_its_processes(words: list[str], name: str) -> None:
-    port = free_port()
-    words = [str(port) for _ in words]
-    async with no_leftovers(SERVER):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, SERVER, *words, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        assert process.stderr is not None
-        if words:
-            assert f"MCP at http://127.0.0.1:{port}/mcp" in (await process.stderr.readline()).decode()
-        process.send_signal(getattr(signal, name))
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@SIGNALS
+async def test_a_signal_ends_the_server_though_its_stdin_is_open(number: signal.Signals) -> None:
+    info = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+    wish = {"name": "python", "arguments": {"text": "print(6 * 7)"}}
+    async with no_leftovers(SERVER), raw_server() as (process, say):
+        assert (await say("initialize", info))["serverInfo"]["name"] == "agentgym"
+        assert (await say("tools/call", wish))["content"][0]["text"] == "42\n"
+        process.send_signal(number)
         async with asyncio.timeout(30):
             assert await process.wait() == 0
-        process._transport.close()  # type: ignore[attr-defined]
+
+
+@SIGNALS
+async def test_a_signal_ends_the_server_at_an_address(number: signal.Signals) -> None:
+    port = free_port()
+    client = Client(f"http://127.0.0.1:{port}/mcp")
+    async with no_leftovers(SERVER), program(port, SERVER, str(port)) as process, client:
+        await call(client, "python", "1")
+        process.send_signal(number)
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+
+
+@asynccontextmanager
+async def raw_server() -> AsyncIterator[tuple[asyncio.subprocess.Process, Say]]:
+    """A server over stdio without a client, and what asks it something."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, SERVER, stdin=pipe, stdout=pipe)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    reads, writes = process.stdout, process.stdin
+
+    async def say(method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        message = {"jsonrpc": "2.0", "id": method, "method": method, "params": parameters}
+        writes.write(json.dumps(message).encode() + b"\n")
+        answer = json.loads(await reads.readline())
+        assert answer["id"] == method
+        return dict(answer["result"])
+
+    try:
+        yield process, say
+    finally:
+        if process.returncode is None:
+            process.kill()
+        writes.close()
+        await process.wait()
 
 
 async def test_who_does_not_show_the_token_stays_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +158,9 @@ async def test_who_does_not_show_the_token_stays_out(monkeypatch: pytest.MonkeyP
             async with httpx2.AsyncClient(headers=headers) as http:
                 answer = await http.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
             assert answer.status_code == 401
-        async with httpx2.AsyncClient(headers={"Authorization": "Bearer open sesame"}) as http:
-            async with Client(streamable_http_client(url, http_client=http)) as client:
-                assert await call(client, "diary", "inside") == ("inside", False)
+        knows = httpx2.AsyncClient(headers={"Authorization": "Bearer open sesame"})
+        async with knows, Client(streamable_http_client(url, http_client=knows)) as client:
+            assert await call(client, "diary", "inside") == ("inside", False)
 
 
 async def test_beyond_this_machine_a_token_is_needed() -> None:
