@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from agentgym.errors import ConfigError
+from agentgym.mcp.variables import Pairs, filled_in
 
 if TYPE_CHECKING:
     from agentgym.mcp.connection import Connection
-
-Pairs = tuple[tuple[str, str], ...]
-"""A table of texts that can be hashed."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +39,11 @@ class Address:
         return self.url or " ".join((self.command, *self.args))
 
     async def open(self) -> Connection:
-        """Connect; raises ToolFailed when the server cannot be reached, or has not answered in time."""
+        """Connect; raises ToolFailed when the server cannot be reached or has not answered in time, and
+        ConfigError for a variable that is not set."""
         from agentgym.mcp.connection import Connection
 
+        filled_in((*self.env, *self.headers))
         connection = Connection(self)
         try:
             await connection.session()
@@ -54,14 +51,3 @@ class Address:
             await connection.close()
             raise
         return connection
-
-
-def filled_in(pairs: Pairs) -> dict[str, str]:
-    """The table, with variables of the environment for `${NAME}`. Raises ConfigError for one that is not set."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ConfigError(f"{match[0]} is asked for, and there is no such variable in the environment")
-        return os.environ[match[1]]
-
-    return {key: re.sub(r"\$\{(\w+)\}", value, text) for key, text in pairs}

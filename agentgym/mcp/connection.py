@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 
 from agentgym.errors import ToolError, ToolFailed, ToolTimeout, did_you_mean
-from agentgym.mcp.address import Address
 from agentgym.mcp.session import Forgotten, Session
+
+if TYPE_CHECKING:
+    from agentgym.mcp.address import Address
 
 TRIES = 4
 """Sessions that are begun in a row for a call, before it fails."""

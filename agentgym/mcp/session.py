@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp import Client, MCPError
@@ -15,8 +15,10 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 import agentgym
 from agentgym.errors import ToolError, ToolFailed
-from agentgym.mcp.address import Address
 from agentgym.mcp.transport import Stderr, connect
+
+if TYPE_CHECKING:
+    from agentgym.mcp.address import Address
 
 log = logging.getLogger(__name__)
 # Of a server that floods its stdout it would print a traceback a line; `_hear` says it once.

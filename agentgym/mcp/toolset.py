@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from agentgym.config import Spec, convert
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.mcp import need_sdk
-from agentgym.mcp.address import Address, Pairs
+from agentgym.mcp.address import Address
+from agentgym.mcp.variables import Pairs
 
 if TYPE_CHECKING:
     from agentgym.services import Services

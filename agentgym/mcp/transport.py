@@ -15,10 +15,12 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp.shared.message import SessionMessage
 
-from agentgym.mcp.address import Address, filled_in
+from agentgym.mcp.variables import filled_in
 
 if TYPE_CHECKING:
     from mcp.client._transport import ReadStream, TransportStreams
+
+    from agentgym.mcp.address import Address
 
 CONNECT_SECONDS = 10.0
 KEEP_ALIVE = 2.0

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from agentgym.errors import ConfigError
-from agentgym.mcp.address import filled_in
 from agentgym.mcp.toolset import mcp_toolset
+from agentgym.mcp.variables import filled_in
 
 FILE = {
     "mcpServers": {
