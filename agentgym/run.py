@@ -161,6 +161,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
     from agentgym.rollout.manager import Guard, Manager
     from agentgym.rollout.walk import Limits
     from agentgym.services import Services
+    from agentgym.vocabulary import Vocabulary
 
     device = resolve_device(settings.device)
     model, tokenizer = load_policy(
@@ -175,7 +176,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
         max_error_frac=settings.max_error_frac,
         deterministic=settings.deterministic,
     )
-    async with Services() as services:
+    async with Services(Vocabulary.of(tokenizer)) as services:
         if hasattr(env, "sandbox"):  # at once, and not by the first program of some episode
             host: SandboxHost = await services.get(build("sandbox", env.sandbox))
             logger.info("sandbox: %s", host.description)

@@ -30,6 +30,8 @@ HEAVY = (
     "pyarrow",
     "httpx",
     "mcp",
+    "pydantic",
+    "docstring_parser",
     *SERVING,
 )
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]

@@ -26,7 +26,8 @@ class Toolbox:
 
     @classmethod
     async def open(cls, toolsets: Sequence[Toolset], context: ToolContext) -> Toolbox:
-        """The tools of a new episode. Raises ConfigError for two of one name, ToolFailed where one cannot be had."""
+        """The tools of a new episode. Raises ConfigError for two of one name, ToolFailed where one cannot be
+        had."""
         tools: list[Tool] = []
         try:
             for toolset in toolsets:
