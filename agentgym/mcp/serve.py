@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
@@ -14,17 +15,19 @@ from agentgym.mcp.http import running
 from agentgym.mcp.server import ToolServer
 from agentgym.mcp.settings import ServeMcp
 from agentgym.services import Services
-from agentgym.tool import Toolset
+
+if TYPE_CHECKING:
+    from agentgym.mcp.server import OpenToolbox
 
 
-async def serve_mcp(toolsets: Sequence[Toolset], settings: ServeMcp, say: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM, and over stdin and stdout until the client leaves. say: told the address,
-    where there is one. Raises ConfigError."""
+async def serve_mcp(open_toolbox: OpenToolbox, settings: ServeMcp, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, and over stdin and stdout until the client leaves. open_toolbox: a new
+    client's tools. say: told the address, where there is one. Raises ConfigError."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with Services() as services:
-        tools = ToolServer(toolsets, services, settings.sandbox)
+        tools = ToolServer(open_toolbox, services, settings.sandbox)
         if settings.port is None:
             gone = await _serve_stdio(tools, stop)
         else:

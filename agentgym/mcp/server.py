@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp import MCPError
@@ -18,19 +18,23 @@ import agentgym
 from agentgym.config import Spec
 from agentgym.errors import AgentgymError
 from agentgym.services import Services
-from agentgym.tool import Call, ToolContext, Toolset, ToolSpec
-from agentgym.tooling.toolbox import Toolbox
+from agentgym.tool import Call, ToolContext, ToolSpec
+
+if TYPE_CHECKING:
+    from agentgym.tooling.toolbox import Toolbox
+
+    OpenToolbox = Callable[[ToolContext], Coroutine[Any, Any, Toolbox]]
 
 Request = ServerRequestContext[Any, Any]
-OPENING = "agentgym"
+OPENING = "agentgym toolbox"
 """Where a connection keeps the task that opens its client's tools."""
 
 
 class ToolServer:
     """Answers each client with tools of its own, which live as long as its session."""
 
-    def __init__(self, toolsets: Sequence[Toolset], services: Services, sandbox: Spec) -> None:
-        self._toolsets, self._services, self._sandbox = toolsets, services, sandbox
+    def __init__(self, open_toolbox: OpenToolbox, services: Services, sandbox: Spec) -> None:
+        self._open_toolbox, self._services, self._sandbox = open_toolbox, services, sandbox
         self.server: Server[Any] = Server(
             "agentgym", version=agentgym.__version__, on_list_tools=self._list, on_call_tool=self._call
         )
@@ -58,7 +62,7 @@ class ToolServer:
         opening: asyncio.Task[Toolbox] | None = connection.state.get(OPENING)
         if opening is None or (opening.done() and opening.exception()):
             context = ToolContext(self._services, sandbox_config=self._sandbox)
-            opening = asyncio.create_task(Toolbox.open(self._toolsets, context))
+            opening = asyncio.create_task(self._open_toolbox(context))
             connection.state[OPENING] = opening
             connection.exit_stack.push_async_callback(_close, opening)
         return await asyncio.shield(opening)  # a request that is cancelled does not take the others' tools along
@@ -67,7 +71,7 @@ class ToolServer:
 def _turn(request: Request, tool: str) -> asyncio.Lock:
     """Held during a call of a tool with state: one after the other, as they came from the client."""
     connection: Connection = request.session._connection
-    turn: asyncio.Lock = connection.state.setdefault(f"{OPENING} {tool}", asyncio.Lock())
+    turn: asyncio.Lock = connection.state.setdefault(f"agentgym turn {tool}", asyncio.Lock())
     return turn
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from agentgym.errors import ToolError
@@ -14,6 +15,7 @@ from agentgym.mcp.serve import serve_mcp
 from agentgym.mcp.settings import ServeMcp
 from agentgym.services import Services
 from agentgym.tool import Limits, Tool, ToolContext, ToolSpec
+from agentgym.tooling.toolbox import Toolbox
 
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 
@@ -84,4 +86,4 @@ class Tools:
 if __name__ == "__main__":
     port = int(sys.argv[1]) if sys.argv[1:] else None
     settings = ServeMcp(port=port, sandbox={"name": "local", "preload": []})
-    asyncio.run(serve_mcp([Tools()], settings, lambda text: print(text, file=sys.stderr)))
+    asyncio.run(serve_mcp(partial(Toolbox.open, [Tools()]), settings, lambda text: print(text, file=sys.stderr)))

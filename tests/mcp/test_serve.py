@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from agentgym.checks.leftovers import descendants, no_leftovers
 from agentgym.errors import ConfigError
 from agentgym.mcp.serve import serve_mcp
 from agentgym.mcp.settings import ServeMcp
+from agentgym.tooling.toolbox import Toolbox
 
 from .servers import free_port, program, until
 
@@ -165,5 +167,5 @@ async def test_who_does_not_show_the_token_stays_out(monkeypatch: pytest.MonkeyP
 
 async def test_beyond_this_machine_a_token_is_needed() -> None:
     with pytest.raises(ConfigError, match=r"0\.0\.0\.0 can be reached from other machines.*token"):
-        await serve_mcp([], ServeMcp(port=0, host="0.0.0.0"), print)
+        await serve_mcp(partial(Toolbox.open, []), ServeMcp(port=0, host="0.0.0.0"), print)
     assert "AGENTGYM_TOKEN" not in os.environ
