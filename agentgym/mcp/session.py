@@ -15,6 +15,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 import agentgym
 from agentgym.errors import ToolError, ToolFailed
+from agentgym.mcp.listing import Listing
 from agentgym.mcp.transport import Stderr, connect
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ logging.getLogger("mcp.client.stdio").setLevel(logging.CRITICAL)
 
 CLOSE_SECONDS = 15.0
 """For a server to end, or to be killed: more than the SDK takes for it."""
-PAGES = 100
-"""A listing of tools may have."""
 
 
 class Forgotten(Exception):
@@ -45,8 +44,7 @@ class Session:
         self._failure = ""
         self._calls = 0
         self._forgotten = self._noisy = False
-        self._tools: dict[str, types.Tool] = {}
-        self._stale, self._listing = True, asyncio.Lock()
+        self._listing = Listing(str(server))
         self._task = asyncio.create_task(self._run(), name=f"mcp {server}")
 
     @classmethod
@@ -83,18 +81,8 @@ class Session:
             await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
 
     async def tools(self) -> Mapping[str, types.Tool]:
-        """The server's tools by name, listed again after it has said that they changed."""
-        async with self._listing:
-            while self._stale:
-                self._stale = False
-                try:
-                    self._tools = await self._list()
-                except BaseException as error:
-                    self._stale = True
-                    if isinstance(error, (MCPError, ValueError)):
-                        raise ToolFailed(f"{self._server} does not list its tools: {error}") from error
-                    raise
-        return self._tools
+        """The server's tools by name, listed again after it has said that they changed. Raises ToolFailed."""
+        return await self._listing.tools(self._client)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
         """The tool's result. Cancelling tells the server. Raises ToolError, ToolFailed and Forgotten."""
@@ -154,33 +142,22 @@ class Session:
         """From protocol 2026-07-28 on, servers speak of changes only to who has asked for it."""
         try:
             async with self._client.listen(tools_list_changed=True) as changes:
-                self._stale = True
+                self._listing.stale = True
                 async for _ in changes:
-                    self._stale = True
+                    self._listing.stale = True
         except (MCPError, SubscriptionLost) as error:
             log.info("%s no longer says when its tools change: %s", self._server, error)
         self._over.set()
 
     async def _hear(self, message: types.ServerNotification | Exception) -> None:
         if isinstance(message, types.ToolListChangedNotification):
-            self._stale = True
+            self._listing.stale = True
         elif isinstance(message, Exception) and not self._noisy:
             self._noisy = True
             log.warning("%s writes other things than messages to its stdout; they are left out", self._server)
 
     def _forget(self) -> None:
         self._forgotten = True
-
-    async def _list(self) -> dict[str, types.Tool]:
-        found: dict[str, types.Tool] = {}
-        cursor: str | None = None
-        for _ in range(PAGES):
-            page = await self._client.list_tools(cursor=cursor)
-            found |= {tool.name: tool for tool in page.tools}
-            cursor = page.next_cursor
-            if cursor is None:
-                return found
-        raise ValueError(f"the listing has more than {PAGES} pages")
 
     def _quoting(self, text: str) -> str:
         """The text, and what the server said last on stderr."""

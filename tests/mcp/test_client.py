@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +130,21 @@ async def test_garbage_on_stdout_disturbs_nobody(caplog: pytest.LogCaptureFixtur
     assert "writes other things than messages" in caplog.text
 
 
-async def test_answers_of_all_kinds() -> None:
-    async with reachable("stdio") as server, Services() as services:
+@pytest.fixture(scope="module")
+def server() -> Iterator[dict[str, Any]]:
+    """One for tests that leave it as it was."""
+    port = free_port()
+    with subprocess.Popen([sys.executable, SERVER, "http", str(port)]) as process:
+        while process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+                break
+            time.sleep(0.02)
+        yield {"url": f"http://127.0.0.1:{port}/mcp"}
+        process.kill()
+
+
+async def test_answers_of_all_kinds(server: dict[str, Any]) -> None:
+    async with Services() as services:
         played = await episode(services, **server)
         with pytest.raises(ToolError, match="fail"):
             await played.call("fail")
@@ -166,8 +184,8 @@ async def test_episodes_fork_until_they_may_have_changed_the_server() -> None:
         assert not ordered["read"]
 
 
-async def test_a_choice_of_tools_under_names_of_their_own() -> None:
-    async with reachable("stdio") as server, Services() as services:
+async def test_a_choice_of_tools_under_names_of_their_own(server: dict[str, Any]) -> None:
+    async with Services() as services:
         played = await episode(services, tools=["square", "read"], prefix="maths_", **server)
         assert list(played.tools) == ["maths_square", "maths_read"]
         assert await played.call("maths_square", number=5) == "25"
@@ -209,9 +227,8 @@ async def test_a_program_that_cannot_start_says_why() -> None:
             await episode(services, command=sys.executable, args=["-c", "1 / 0"])
 
 
-async def test_calls_after_the_end_of_the_run_fail() -> None:
-    async with reachable("stdio") as server:
-        async with Services() as services:
-            played: Any = await episode(services, **server)
-        with pytest.raises(ToolFailed, match="closed"):
-            await played.call("square", number=1)
+async def test_calls_after_the_end_of_the_run_fail(server: dict[str, Any]) -> None:
+    async with Services() as services:
+        played = await episode(services, **server)
+    with pytest.raises(ToolFailed, match="closed"):
+        await played.call("square", number=1)
