@@ -95,10 +95,7 @@ class Session:
             if self._forgotten and error.code == types.INVALID_REQUEST:
                 raise Forgotten from error
             raise ToolFailed(self._quoting(f"tool {name!r} of {self._server}: {error.message}")) from error
-        except (
-            ValueError,
-            RuntimeError,
-        ) as error:  # an answer that is none, or does not fit the tool's own schema
+        except (ValueError, RuntimeError) as error:  # the answer is none, or does not fit the tool's own schema
             raise ToolFailed(f"tool {name!r} of {self._server}: {error}") from error
         finally:
             self._calls -= 1
@@ -142,9 +139,9 @@ class Session:
         """From protocol 2026-07-28 on, servers speak of changes only to who has asked for it."""
         try:
             async with self._client.listen(tools_list_changed=True) as changes:
-                self._listing.stale = True
+                self._listing.stale = True  # for what changed before
                 async for _ in changes:
-                    self._listing.stale = True
+                    pass  # `_hear` is told as well
         except (MCPError, SubscriptionLost) as error:
             log.info("%s no longer says when its tools change: %s", self._server, error)
         self._over.set()

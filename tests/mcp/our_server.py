@@ -15,24 +15,10 @@ from agentgym.mcp.serve import serve_mcp
 from agentgym.mcp.settings import ServeMcp
 from agentgym.services import Services
 from agentgym.tool import Limits, Tool, ToolContext, ToolSpec
+from agentgym.tooling.load import toolsets
 from agentgym.tooling.toolbox import Toolbox
 
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-
-
-@dataclass(eq=False)
-class Interpreter:
-    """Runs Python in the episode's sandbox session."""
-
-    spec = ToolSpec("python", "Run Python.", TEXT)
-    limits = Limits(timeout=60.0)
-    ordered = True
-
-    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
-        result = await (await context.sandbox()).run(arguments["text"], 30.0)
-        return result.stdout or result.stderr
-
-    async def close(self) -> None: ...
 
 
 @dataclass(eq=False)
@@ -80,10 +66,16 @@ class Trouble:
 @dataclass(frozen=True)
 class Tools:
     async def open(self, services: Services) -> Sequence[Tool]:
-        return [Interpreter(), Diary(), Trouble()]  # type: ignore[list-item]  # they cannot fork
+        return [Diary(), Trouble()]  # type: ignore[list-item]  # they cannot fork
 
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if sys.argv[1:] else None
     settings = ServeMcp(port=port, sandbox={"name": "local", "preload": []})
-    asyncio.run(serve_mcp(partial(Toolbox.open, [Tools()]), settings, lambda text: print(text, file=sys.stderr)))
+    asyncio.run(
+        serve_mcp(
+            partial(Toolbox.open, [*toolsets("python"), Tools()]),
+            settings,
+            lambda text: print(text, file=sys.stderr),
+        )
+    )

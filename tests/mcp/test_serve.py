@@ -47,7 +47,7 @@ async def clients(transport: str, count: int) -> AsyncIterator[list[Client]]:
 
 async def call(client: Client, tool: str, text: str) -> tuple[str, bool]:
     """The text of the answer, and whether it is an error."""
-    result = await client.call_tool(tool, {"text": text})
+    result = await client.call_tool(tool, {"code" if tool == "python" else "text": text})
     return result.content[0].text, bool(result.is_error)
 
 
@@ -56,11 +56,11 @@ async def test_state_belongs_to_the_client(transport: str) -> None:
     async with no_leftovers(SERVER), clients(transport, 2) as (one, other):
         listed = {tool.name: tool for tool in (await one.list_tools()).tools}
         assert sorted(listed) == ["diary", "python", "trouble"]
-        assert listed["python"].description == "Run Python."
-        assert listed["python"].input_schema["required"] == ["text"]
+        assert listed["diary"].description == "Add a line."
+        assert listed["python"].input_schema["required"] == ["code"]
 
-        assert await call(one, "python", "word = 'mine'") == ("", False)
-        assert await call(one, "python", "print(word)") == ("mine\n", False)
+        assert await call(one, "python", "word = 'mine'") == ("(no output)", False)
+        assert await call(one, "python", "print(word)") == ("mine", False)
         text, is_error = await call(other, "python", "print(word)")
         assert (text.splitlines()[-1], is_error) == ("NameError: name 'word' is not defined", False)
 
@@ -106,10 +106,10 @@ SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @SIGNALS
 async def test_a_signal_ends_the_server_though_its_stdin_is_open(number: signal.Signals) -> None:
     info = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
-    wish = {"name": "python", "arguments": {"text": "print(6 * 7)"}}
+    wish = {"name": "python", "arguments": {"code": "print(6 * 7)"}}
     async with no_leftovers(SERVER), raw_server() as (process, say):
         assert (await say("initialize", info))["serverInfo"]["name"] == "agentgym"
-        assert (await say("tools/call", wish))["content"][0]["text"] == "42\n"
+        assert (await say("tools/call", wish))["content"][0]["text"] == "42"
         process.send_signal(number)
         async with asyncio.timeout(30):
             assert await process.wait() == 0
