@@ -23,6 +23,7 @@ class Toolbox:
             if tool.spec.name in self._tools:
                 raise ConfigError(f"two tools are called {tool.spec.name!r}; leave one of them out")
             self._tools[tool.spec.name] = tool
+        self._limited = {name: limiters.of(tool) for name, tool in self._tools.items()}
 
     @classmethod
     async def open(cls, toolsets: Sequence[Toolset], context: ToolContext) -> Toolbox:
@@ -76,7 +77,7 @@ class Toolbox:
         budget.spent += limits.cost
         self.calls += 1
         try:
-            output = await self._limiters.of(tool).call(tool, call.arguments, self.context)
+            output = await self._limited[call.tool].call(tool, call.arguments, self.context)
         except ToolError as error:
             return Result(call, f"Error: {error}", False, limits.max_tokens)
         return Result(call, output, True, limits.max_tokens)

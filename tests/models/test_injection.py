@@ -29,7 +29,8 @@ def hostile(marker: str) -> Iterator[str]:
     """A marker alone, in words, doubled, overlapping, and split by itself."""
     half = len(marker) // 2
     yield marker
-    yield f"é 1 < 2 & {marker} &lt;b>\n{marker[0]}{marker}{marker} a{marker}b {marker[:half]}{marker}{marker[half:]}"
+    yield f"é 1 < 2 & {marker} &lt;b>\n{marker[0]}{marker}{marker} a{marker}b"
+    yield f"{marker[:half]}{marker}{marker[half:]}"
 
 
 def added(tokenizer: Any) -> dict[str, int]:
