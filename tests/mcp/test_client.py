@@ -113,6 +113,7 @@ async def test_new_episodes_see_tools_that_changed(way: str) -> None:
         async with asyncio.timeout(30):
             after = await episode(services, **server)
             while "triple" not in after.tools:
+                await asyncio.sleep(0.02)
                 after = await episode(services, **server)
         assert "square" not in after.tools
         assert after.tools["triple"].spec.description == "Grown at run time."
