@@ -24,6 +24,7 @@ COSTS = {
     "uvicorn": "no `agentgym serve`",
     "prometheus-client": "no `agentgym serve`",
     "docker": "no sandbox=docker",
+    "mcp": "no tools of MCP servers, and none for MCP clients",
     "datasets": "no tasks from the Hugging Face hub; local files and generators work",
 }
 """Distribution -> what is missing without it. Which of them are required says the installed package itself."""

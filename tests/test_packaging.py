@@ -29,6 +29,7 @@ HEAVY = (
     "gymnasium",
     "pyarrow",
     "httpx",
+    "mcp",
     "pydantic",
     "docstring_parser",
     *SERVING,
@@ -161,7 +162,13 @@ def test_constraints_pin_what_pyproject_asks_for() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     extras = project["optional-dependencies"]
-    assert extras["dev"][0] == "agentgym[docker,serve]"
-    for text in [*project["dependencies"], *extras["docker"], *extras["serve"], *extras["dev"][1:]]:
+    assert extras["dev"][0] == "agentgym[docker,mcp,serve]"
+    for text in [
+        *project["dependencies"],
+        *extras["docker"],
+        *extras["mcp"],
+        *extras["serve"],
+        *extras["dev"][1:],
+    ]:
         wanted = Requirement(text)
         assert pins[wanted.name] in wanted.specifier, f"constraints.txt: {wanted.name} {pins[wanted.name]}"
