@@ -56,7 +56,7 @@ class Answer:
 
 
 class ForeignEnv(Env):
-    """One episode. Forks by replay, which is checked: what the other side answers must depend on seed and actions."""
+    """One episode. Forks by replay: what the other side answers must follow from the task and the actions."""
 
     config: ForeignTurns
 
@@ -94,7 +94,8 @@ class ForeignEnv(Env):
 
 
 def _recite(actions: tuple[str, ...]) -> Demonstration:
-    yield from actions
+    for action in actions:  # noqa: UP028 - it must take what is sent
+        yield action
 
 
 def says(text: str) -> list[Message]:

@@ -56,8 +56,12 @@ async def hear(client: ClientConnection) -> Any:
 async def said(log: Path, *lines: str) -> None:
     """Wait until the log ends like this."""
     async with asyncio.timeout(20):
-        while not log.exists() or log.read_text().split()[-len(lines) :] != list(lines):  # noqa: ASYNC110
+        while tuple(lines_of(log)[-len(lines) :]) != lines:
             await asyncio.sleep(0.01)
+
+
+def lines_of(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
 
 
 async def test_an_episode_in_frames(serving: Serving) -> None:
@@ -235,7 +239,7 @@ async def test_a_server_that_stops_ends_its_episodes(tmp_path: Path) -> None:
             await ask(client, "reset")
             await client.send('{"type": "step", "data": {"message": "hang"}}')
             await said(log, "start", "hang")
-        assert log.read_text().split()[-1] == "release"
+        assert lines_of(log)[-1] == "release"
         with pytest.raises(ConnectionClosed):
             await client.recv()
 
