@@ -91,7 +91,7 @@ class ActionProtocol(Protocol):
 
 
 Prompt = Literal["auto", "plain", "instruct"]
-"""`instruct` puts instructions before the question, `plain` does not, `auto` leaves it to whoever knows the model."""
+"""`instruct` puts instructions before the question, `plain` does not, `auto` leaves that to whoever knows the model."""
 
 
 def opening(question: str | list[Message], prompt: Prompt, instructions: str) -> list[Message]:

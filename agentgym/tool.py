@@ -39,7 +39,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A policy's wish that a tool be called. id: the policy's own name for the call, where its protocol has one."""
+    """What a policy asks of a tool. id: the policy's own name for the call, where its protocol has one."""
 
     tool: str
     arguments: Mapping[str, Any]
@@ -61,11 +61,11 @@ class Result:
 class Limits:
     """What a tool may take, and who pays for it.
 
-    timeout: seconds a call may take, over all tries; then the episode ends as tool_timeout. concurrency: calls at a
-    time, and rate: calls a second, in all episodes of a process together. retries: further tries after an exception
-    other than ToolError. cache: the same arguments get the same answer (never for a tool with state or context).
-    cost: what a call takes off an episode's budget. max_tokens: of an output that the policy sees; the middle of
-    longer ones is left out.
+    timeout: seconds a call may take, over all tries; then the episode ends as tool_timeout. concurrency, rate: calls
+    at a time and calls a second, of all episodes of a process together. retries: further tries after an exception
+    other than ToolError. cache: the same arguments get the same answer; not for tools with state. cost: what a call
+    takes off an episode's budget. max_tokens: of an output that the policy sees; the middle of longer ones is left
+    out.
     """
 
     timeout: float = 30.0

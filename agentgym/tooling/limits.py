@@ -1,0 +1,122 @@
+"""What keeps a tool's calls within its limits: a deadline each, and what all episodes of a run share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agentgym.errors import AgentgymError, ConfigError, ToolFailed, ToolTimeout
+from agentgym.tool import Limits, Tool, ToolContext
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
+
+CACHED = 10_000
+"""Answers that a tool with a cache keeps; those not asked for longest go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLimits:
+    """A service: the limiters of a run's tools."""
+
+    async def open(self) -> Limiters:
+        return Limiters()
+
+
+class Limiters:
+    """One limiter for each tool by name and limits."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, Limits], Limiter] = {}
+
+    def of(self, tool: Tool) -> Limiter:
+        """The limiter of `tool`. Raises ConfigError for a cache where answers depend on more than arguments."""
+        key = (tool.spec.name, tool.limits)
+        if key not in self._made:
+            if tool.limits.cache and tool.ordered:
+                raise ConfigError(f"tool {key[0]!r} holds state, so its answers cannot be cached: leave cache out")
+            self._made[key] = Limiter(*key)
+        return self._made[key]
+
+    async def close(self) -> None:
+        """Nothing is held but memory."""
+
+
+class Limiter:
+    """Calls of one tool, from all episodes."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name, self.limits = name, limits
+        self._shared = _gates(limits)
+        self._answers: OrderedDict[str, str] | None = OrderedDict() if limits.cache else None
+
+    async def call(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
+        """The tool's answer. Raises ToolError, ToolTimeout, ToolFailed for whatever else the tool raised, and
+        errors of ours (a sandbox's, say) as they are."""
+        key = "" if self._answers is None else json.dumps(arguments, sort_keys=True, default=repr)
+        if self._answers is not None and key in self._answers:
+            self._answers.move_to_end(key)
+            return self._answers[key]
+        answer = await self._in_turn(lambda: self._tries(tool, arguments, context))
+        if self._answers is not None:
+            self._answers[key] = answer
+            if len(self._answers) > CACHED:
+                self._answers.popitem(last=False)
+        return answer
+
+    async def _in_turn(self, job: Callable[[], Awaitable[str]]) -> str:
+        """The deadline begins when it is the call's turn: it is not this one that keeps the tool busy."""
+        if not self._shared:
+            return await self._in_time(job)
+        async with AsyncExitStack() as stack:
+            for gate in self._shared:
+                await stack.enter_async_context(gate)
+            return await self._in_time(job)
+
+    async def _in_time(self, job: Callable[[], Awaitable[str]]) -> str:
+        try:
+            async with asyncio.timeout(self.limits.timeout) as deadline:
+                return await job()
+        except TimeoutError as error:
+            if deadline.expired():
+                raise ToolTimeout(f"tool {self.name!r} gave no answer within {self.limits.timeout:g} s") from error
+            raise
+
+    async def _tries(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
+        if not self.limits.retries:
+            return await self._once(tool, arguments, context)
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+        again = AsyncRetrying(
+            stop=stop_after_attempt(self.limits.retries + 1),
+            wait=wait_random_exponential(multiplier=0.1, max=2.0),
+            retry=retry_if_exception_type((ToolFailed, ToolTimeout)),
+            reraise=True,
+        )
+        return await again(self._once, tool, arguments, context)
+
+    async def _once(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
+        try:
+            return await tool.call(arguments, context)
+        except (AgentgymError, asyncio.CancelledError):
+            raise
+        except TimeoutError as error:
+            raise ToolTimeout(f"tool {self.name!r}: {error or 'a timeout of its own'}") from error
+        except Exception as error:
+            raise ToolFailed(f"tool {self.name!r}: {type(error).__name__}: {error}") from error
+
+
+def _gates(limits: Limits) -> tuple[asyncio.Semaphore | AsyncLimiter, ...]:
+    gates: list[asyncio.Semaphore | AsyncLimiter] = []
+    if limits.concurrency is not None:
+        gates.append(asyncio.Semaphore(limits.concurrency))
+    if limits.rate is not None:
+        from aiolimiter import AsyncLimiter
+
+        gates.append(AsyncLimiter(max(limits.rate, 1.0), max(1.0, 1.0 / limits.rate)))
+    return tuple(gates)
