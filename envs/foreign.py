@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class ForeignTurns(ABC):
     """tasks, eval_tasks: see `tasks/source.py`. max_turns: after these the episode is truncated. timeout: seconds
     that a start or a turn may take. success_from: returns from this on count as success, where the environment
-    does not say itself. demo: actions of a scripted policy, the same in every episode; none: there is no
-    demonstrator.
+    does not say itself. demo: actions of a scripted policy, in which {answer} stands for the task's
+    answer; none: there is no demonstrator.
     """
 
     tasks: Spec = "seeds"
@@ -90,12 +90,13 @@ class ForeignEnv(Env):
     def demonstrate(self, rng: random.Random) -> Demonstration:
         if not self.config.demo:
             return super().demonstrate(rng)
-        return _recite(self.config.demo)
+        assert self.task is not None, "reset() comes first"
+        return _recite(self.config.demo, self.task.answer)
 
 
-def _recite(actions: tuple[str, ...]) -> Demonstration:
-    for action in actions:  # noqa: UP028 - it must take what is sent
-        yield action
+def _recite(actions: tuple[str, ...], answer: str) -> Demonstration:
+    for action in actions:
+        yield action.replace("{answer}", answer)
 
 
 def says(text: str) -> list[Message]:

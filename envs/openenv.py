@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym.envs.foreign import Answer, ForeignEnv, ForeignTurns, says
 from agentgym.errors import ConfigError, did_you_mean
+from agentgym.gym import as_text
 from agentgym.types import Observation, Task
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class OpenenvEnv(ForeignEnv):
             raise ConfigError(f"action={config.action!r}: the server's actions have no such field. {known}")
         self._link, data = await server.begin(dict(task.info))
         shown = self._shown(data)
-        return says(f"{task.prompt}\n\n{shown}" if task.prompt else shown)
+        return says("\n\n".join(filter(None, (as_text(task.prompt), shown))))
 
     async def answer(self, action: str) -> Answer:
         from agentgym.envs.openenv_link import Unfit

@@ -56,7 +56,7 @@ async def hear(client: ClientConnection) -> Any:
 async def said(log: Path, *lines: str) -> None:
     """Wait until the log ends like this."""
     async with asyncio.timeout(20):
-        while tuple(lines_of(log)[-len(lines) :]) != lines:
+        while tuple(lines_of(log)[-len(lines) :]) != lines:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
