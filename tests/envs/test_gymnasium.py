@@ -160,7 +160,7 @@ async def test_what_breaks_or_hangs_is_the_machinery(making: Making) -> None:
     with pytest.raises(EnvError, match="the lights went out"):
         await env.step(act("fail"))
     await env.reset(options=seeded(0))
-    with pytest.raises(ToolTimeout, match="no answer within 0.3 s"):
+    with pytest.raises(ToolTimeout, match=r"no answer within 0\.3 s"):
         await env.step(act("hang"))
     await env.reset(options=seeded(0))
     assert (await env.step(act("stop"))).truncated

@@ -77,7 +77,7 @@ async def scripted(*answers: Any, fields: tuple[str, ...] = ("message",)) -> Asy
             await client.send(answer if isinstance(answer, str) else json.dumps(answer))
 
     def schema(client: ServerConnection, request: Request) -> Response | None:
-        body = json.dumps({"action": {"properties": dict.fromkeys(fields, {})}}).encode()
+        body = json.dumps({"action": {"properties": {field: {} for field in fields}}}).encode()
         return Response(200, "OK", Headers(), body) if request.path == "/schema" else None
 
     async with serve(play, "127.0.0.1", 0, process_request=schema) as server:
