@@ -84,7 +84,7 @@ async def test_an_episode_in_frames(serving: Serving) -> None:
         assert (stopped["done"], stopped["observation"]["metadata"]["truncated"]) == (True, True)
         await client.send('{"type": "close"}')
         with pytest.raises(ConnectionClosed):
-            await client.recv()
+            await asyncio.wait_for(client.recv(), 20)
 
 
 @pytest.mark.parametrize(
@@ -145,15 +145,15 @@ async def test_a_client_more_than_allowed_is_sent_away_until_one_leaves(serving:
     async with talk(url) as first:
         await ask(first, "reset")
         async with talk(url) as second:
-            answer = json.loads(await second.recv())["data"]
+            answer = json.loads(await asyncio.wait_for(second.recv(), 20))["data"]
             assert answer["code"] == "CAPACITY_REACHED"
             assert (answer["active_sessions"], answer["max_sessions"]) == (1, 1)
             with pytest.raises(ConnectionClosed):
-                await second.recv()
+                await asyncio.wait_for(second.recv(), 20)
         assert (await ask(first, "step", {"message": "hello"}))["observation"]["prompt"] == "hello"
         await first.send('{"type": "close"}')
         with pytest.raises(ConnectionClosed):
-            await first.recv()
+            await asyncio.wait_for(first.recv(), 20)
     async with talk(url) as third:
         assert "observation" in await ask(third, "reset")
 
@@ -196,7 +196,7 @@ async def test_a_silent_client_is_told_and_sent_away(serving: Serving, tmp_path:
         assert code == "SESSION_ERROR"
         assert "not a word for 0.3 s" in text
         with pytest.raises(ConnectionClosed):
-            await client.recv()
+            await asyncio.wait_for(client.recv(), 20)
     await said(log, "start", "release")
 
 
@@ -241,7 +241,7 @@ async def test_a_server_that_stops_ends_its_episodes(tmp_path: Path) -> None:
             await said(log, "start", "hang")
         assert lines_of(log)[-1] == "release"
         with pytest.raises(ConnectionClosed):
-            await client.recv()
+            await asyncio.wait_for(client.recv(), 20)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
