@@ -17,7 +17,8 @@ from agentgym.config import KINDS, names, resolve
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("envs", "tools", "sandboxes", "trainers")
-SERVING = ("starlette", "uvicorn", "prometheus_client")
+SERVING = ("starlette", "uvicorn", "prometheus_client", "websockets")
+PEERS = ("reasoning_gym", "skyrl_gym", "verifiers")
 HEAVY = (
     "torch",
     "transformers",
@@ -33,6 +34,7 @@ HEAVY = (
     "pydantic",
     "docstring_parser",
     *SERVING,
+    *PEERS,
 )
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
