@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import httpx
 
 PATH = "/get_observation"
+CLOSING_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class ToolServer:
             to = Connections(self.url.removesuffix(PATH).rstrip("/"), token, self.max_connections)
             self._open = await context.services.get(to)
             self._trajectory = f"{context.trajectory}-{uuid4().hex[:12]}"  # other runs may use the server as well
-        answer = await self._post(self._open.http, self.wrap.replace("{}", action), end=False)
+        answer = await self._post(self._open.http, self.wrap.replace("{}", action), self.timeout)
         text, done, valid = _read(answer)
         if done and not valid:
             raise ToolFailed(f"tool server {self.url}: {text}")
@@ -116,9 +120,12 @@ class ToolServer:
         """Let the server free what it holds for the episode; may be called twice."""
         if self._open is not None:
             opened, self._open = self._open, None
-            await self._post(opened.http, "", end=True)
+            try:
+                await self._post(opened.http, "", CLOSING_SECONDS, end=True)
+            except (ToolTimeout, ToolFailed) as error:
+                log.warning("a trajectory was not ended: %s", error)  # servers give up idle ones themselves
 
-    async def _post(self, http: httpx.AsyncClient, text: str, end: bool) -> Any:
+    async def _post(self, http: httpx.AsyncClient, text: str, seconds: float, end: bool = False) -> Any:
         """The server's answer; raises ToolTimeout, ToolFailed. Sent again only where nothing was done."""
         import httpx
 
@@ -130,7 +137,7 @@ class ToolServer:
             "extra_fields": [{}],
         }
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(seconds):
                 while True:
                     response = await http.post(PATH, json=body)
                     after = response.headers.get("Retry-After", "")
@@ -140,7 +147,7 @@ class ToolServer:
             response.raise_for_status()
             return response.json()
         except TimeoutError as error:
-            raise ToolTimeout(f"tool server {self.url} gave no answer within {self.timeout:g} s") from error
+            raise ToolTimeout(f"tool server {self.url} gave no answer within {seconds:g} s") from error
         except httpx.HTTPStatusError as error:
             said = f"{error.response.status_code}: {error.response.text[:200]}"
             raise ToolFailed(f"tool server {self.url} answered {said}") from error

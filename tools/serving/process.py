@@ -50,10 +50,10 @@ class Worker:
 
     def send(self, action: Action) -> asyncio.Future[Reply]:
         """Its reply to come, also when it dies over the action. Only while `ready`."""
-        assert self._process is not None and self._process.stdin is not None, "it is ready"
+        assert self._process is not None, "it is ready"
         self._count += 1
         future = self._asked[self._count] = asyncio.get_running_loop().create_future()
-        self._process.stdin.write(to_line(self._count, action))
+        _input(self._process).write(to_line(self._count, action))
         return future
 
     def kill(self) -> None:
@@ -78,10 +78,9 @@ class Worker:
             *COMMAND, stdin=pipe, stdout=pipe, limit=MAX_LINE, start_new_session=True
         )
         try:
-            assert process.stdin is not None and process.stdout is not None, "both are pipes"
-            process.stdin.write(self._setup)
+            _input(process).write(self._setup)
             async with asyncio.timeout(START_SECONDS):
-                line = await process.stdout.readline()
+                line = await _output(process).readline()
             started = from_line(line, Started)[1] if line else Started(error="a worker ended before it began")
             if started.error:
                 raise ConfigError(started.error)
@@ -109,8 +108,7 @@ class Worker:
             self.restarts += 1
 
     async def _hand_out(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None, "it is a pipe"
-        async for line in process.stdout:
+        async for line in _output(process):
             number, reply = from_line(line, Reply)
             future = self._asked.pop(number)
             if not future.done():
@@ -133,8 +131,7 @@ class Worker:
 
 async def _end(process: asyncio.subprocess.Process, patience: float) -> None:
     """Close its input, which tells it to end, and kill it when it takes longer than `patience` seconds."""
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.close()
+    _input(process).close()
     try:
         async with asyncio.timeout(patience):
             await process.communicate()
@@ -149,3 +146,13 @@ def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
+
+
+def _input(process: asyncio.subprocess.Process) -> asyncio.StreamWriter:
+    assert process.stdin is not None, "it is a pipe"
+    return process.stdin
+
+
+def _output(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
+    assert process.stdout is not None, "it is a pipe"
+    return process.stdout

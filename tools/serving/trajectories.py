@@ -94,8 +94,8 @@ class Trajectories:
             return self._finished(action.text)
         if id not in self._table and not action.begins:
             return failed(
-                f"trajectory {id!r} has no state here any more: a call of it failed, or its worker was restarted, or "
-                f"it was idle for more than {self._settings.idle:g} s; end it with `finish`"
+                f"trajectory {id!r} has no state here any more: a call of it failed, its worker was restarted, or it "
+                f"was idle for more than {self._settings.idle:g} s; end it with `finish`"
             )
         try:
             if id not in self._table:
@@ -127,9 +127,8 @@ class Trajectories:
         return Reply(text.strip() if answer is None else answer, done=True, valid=answer is not None)
 
     async def _open(self, id: str) -> Toolbox:
-        context = ToolContext(
-            self._services, random.Random(id), sandbox_config=self._settings.sandbox, trajectory=id
-        )
+        rng = random.Random(id.encode(errors="surrogatepass"))
+        context = ToolContext(self._services, rng, self._settings.sandbox, trajectory=id)
         return await Toolbox.open(self._tools, context)
 
     async def _free(self, id: str) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,12 @@ from agentgym.tools.serving.settings import ServeTools
 ODD = Path(__file__).with_name("odd_tools.py")
 
 
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60.0):
+        while not await holds():  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.01)
+
+
 class Trainer:
     """A client that sends each request once, in the form that VerlTool's trainers send it."""
 
@@ -24,9 +30,7 @@ class Trainer:
         self.http = httpx.AsyncClient(base_url=url, headers=headers, timeout=60.0)
 
     async def send(self, ids: list[str], actions: list[str], **lists: Any) -> httpx.Response:
-        return await self.http.post(
-            "/get_observation", json={"trajectory_ids": ids, "actions": actions, **lists}
-        )
+        return await self.http.post("/get_observation", json={"trajectory_ids": ids, "actions": actions, **lists})
 
     async def observe(self, id: str, action: str, **flags: Any) -> tuple[Any, bool, bool]:
         """Observation, done and valid of one action."""
@@ -36,9 +40,10 @@ class Trainer:
         return body["observations"][0], body["dones"][0], body["valids"][0]
 
     async def until_healthy(self) -> None:
-        async with asyncio.timeout(60.0):
-            while (await self.http.get("/health")).json()["status"] != "healthy":
-                await asyncio.sleep(0.01)
+        async def healthy() -> bool:
+            return bool((await self.http.get("/health")).json()["status"] == "healthy")
+
+        await until(healthy)
 
     async def metric(self, name: str) -> float:
         lines = (await self.http.get("/metrics")).text.splitlines()
@@ -61,10 +66,3 @@ async def serving() -> AsyncIterator[Serving]:
             return trainer
 
         yield start
-
-
-@pytest.fixture
-async def shared(serving: Serving) -> Trainer:
-    """A server with a counter."""
-    trainer: Trainer = await serving("Counter")
-    return trainer
