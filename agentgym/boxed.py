@@ -2,28 +2,20 @@ r"""The `\boxed{...}` convention for final answers."""
 
 from __future__ import annotations
 
+import re
+
+_MARKS = re.compile(r"\\.|[{}]", re.DOTALL)
+
 
 def last_boxed(text: str) -> str | None:
     r"""What stands in the last complete `\boxed{...}`, braces balanced, `\{` and `\}` not counted."""
-    start = len(text)
-    while (start := text.rfind("\\boxed{", 0, start)) >= 0:
-        inside = start + len("\\boxed{")
-        end = _closing_brace(text, inside)
-        if end is not None:
-            return text[inside:end].strip()
-    return None
-
-
-def _closing_brace(text: str, at: int) -> int | None:
-    depth = 1
-    while at < len(text):
-        if text[at] == "\\":
-            at += 1
-        elif text[at] == "{":
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if depth == 0:
-                return at
-        at += 1
-    return None
+    opened: list[int] = []  # where the text within each open brace begins
+    start = end = -1
+    for mark in _MARKS.finditer(text):
+        if mark[0] == "{":
+            opened.append(mark.end())
+        elif mark[0] == "}" and opened:
+            inside = opened.pop()
+            if inside > start and text.endswith("\\boxed{", 0, inside):
+                start, end = inside, mark.start()
+    return None if start < 0 else text[start:end].strip()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import agentgym
-from agentgym.errors import AgentgymError, ConfigError, UserError
+from agentgym.errors import AgentgymError, ConfigError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from agentgym.checks.harness import CheckResult
@@ -157,13 +157,28 @@ def serve(words: tuple[str, ...]) -> None:
 
 
 @app.command("list")
-def list_components() -> None:
-    """What exists: environments, tasks, tools, sandboxes, engines, recipes and the trainer's components."""
+@click.argument("kind", required=False)
+@click.argument("more", nargs=-1)
+def list_components(kind: str | None, more: tuple[str, ...]) -> None:
+    """What exists, or more of one kind: agentgym list tools"""
     from agentgym import config, run
 
-    for kind in config.KINDS:
-        click.echo(f"{kind:9} {', '.join(config.names(kind)) or '-'}")
-    click.echo(f"{'recipe':9} {', '.join(run.recipes())}")
+    known = {name: {*config.names(name), *config.installed(name)} for name in config.KINDS}
+    known["recipe"] = set(run.recipes())
+    if kind is None:
+        for name, members in known.items():
+            click.echo(f"{name:9} {', '.join(sorted(members)) or '-'}")
+        return
+    singular = next((name for name in known if kind in (name, f"{name}s", f"{name}es")), "")
+    if singular == "tool":
+        from agentgym.tooling.catalog import catalog
+
+        for entry in catalog(more):
+            click.echo(f"{'ok  ' if entry.ok else 'FAIL'} {entry.name} ({entry.source}): {entry.about}")
+    elif more or not singular:
+        raise UserError(f"list takes one kind, not {' '.join((kind, *more))!r}: {did_you_mean(kind, known)}")
+    else:
+        click.echo("\n".join(sorted(known[singular])))
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 Every component is a frozen dataclass whose fields are its config and whose file name is its name:
 `retool` is the class `Retool` in `agentgym/envs/retool.py`. Elsewhere it is `path/to/file.py:Class` or
-`package.module:Class`. Values come from TOML and from `a.b=value` overrides; an unknown key or name is an
+`package.module:Class`, or an installed distribution's entry point whose group is the kind's package
+(`agentgym.envs`). Values come from TOML and from `a.b=value` overrides; an unknown key or name is an
 error that says what was meant and what exists.
 """
 
@@ -13,7 +14,6 @@ import importlib
 import importlib.util
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from agentgym import plugins
 from agentgym.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
@@ -53,6 +54,11 @@ def names(kind: str) -> list[str]:
     return sorted(file.stem for file in _folder(kind).glob("*.py") if _is_component(kind, file))
 
 
+def installed(kind: str) -> list[str]:
+    """Names of the entry points of a kind."""
+    return [entry.name for entry in plugins.entry_points(KINDS[kind])]
+
+
 def _folder(kind: str) -> Path:
     spec = importlib.util.find_spec(KINDS[kind])
     assert spec is not None, f"{KINDS[kind]} is a package of ours"
@@ -66,47 +72,29 @@ def _is_component(kind: str, file: Path) -> bool:
     return bool(re.search(component, file.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def resolve(kind: str, name: str) -> type[Any]:
-    """The class that a component's name stands for; raises ConfigError naming the nearest."""
+def resolve(kind: str, name: str) -> Any:
+    """What a component's name stands for: a frozen dataclass, or any function or class for a tool. Raises
+    ConfigError naming the nearest."""
+    fits, wanted = (callable, "function or class") if kind == "tool" else (_is_dataclass, "dataclass")
     if ":" in name:
-        return _resolve_plugin(kind, name)
+        return plugins.load_named(kind, name, fits, wanted)
     if name.endswith(".py"):
-        raise ConfigError(f"{kind} {name!r}: say {name}:Class")
+        raise ConfigError(f"{kind} {name!r}: say {name}:{'name' if kind == 'tool' else 'Class'}")
     stem = name.replace("-", "_")
     file = _folder(kind) / f"{stem}.py"
-    if not (stem.isidentifier() and file.is_file() and _is_component(kind, file)):
-        raise ConfigError(f"unknown {kind} {name!r}: {did_you_mean(stem, names(kind))}")
-    module = importlib.import_module(f"{KINDS[kind]}.{stem}")
-    found: type[Any] = getattr(module, class_name(stem))
+    if stem.isidentifier() and file.is_file() and _is_component(kind, file):
+        module = importlib.import_module(f"{KINDS[kind]}.{stem}")
+        return getattr(module, class_name(stem))
+    found = plugins.load_entry_point(kind, name, KINDS[kind])
+    if found is None:
+        raise ConfigError(f"unknown {kind} {name!r}: {did_you_mean(stem, {*names(kind), *installed(kind)})}")
+    if not fits(found):
+        raise ConfigError(f"{kind} {name!r}: its entry point is no {wanted}: {found!r}")
     return found
 
 
-def _resolve_plugin(kind: str, name: str) -> type[Any]:
-    where, _, attribute = name.rpartition(":")
-    try:
-        if where.endswith(".py"):
-            module_name = f"agentgym_plugin_{Path(where).stem}"
-            spec = importlib.util.spec_from_file_location(module_name, where)
-            if spec is None or spec.loader is None or not Path(where).is_file():
-                raise ConfigError(f"{kind} {name!r}: there is no file {where!r}")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[module_name] = module
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(where)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"{kind} {name!r}: {where} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    components = {n: v for n, v in vars(module).items() if isinstance(v, type) and dataclasses.is_dataclass(v)}
-    if attribute not in components:
-        what = "is no dataclass" if hasattr(module, attribute) else "does not exist"
-        raise ConfigError(
-            f"{kind} {name!r}: {attribute!r} {what} in {where}. {did_you_mean(attribute, components)}"
-        )
-    return components[attribute]
+def _is_dataclass(thing: Any) -> bool:
+    return isinstance(thing, type) and dataclasses.is_dataclass(thing)
 
 
 def build(kind: str, spec: Spec) -> Any:

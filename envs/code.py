@@ -10,19 +10,14 @@ from agentgym.config import Spec, build
 from agentgym.env import Demonstration, StepResult
 from agentgym.envs.code_grading import CodeGraders, Score
 from agentgym.envs.code_tests import find_tests
-from agentgym.envs.interpreter import InterpreterEnv, InterpreterTurns
-from agentgym.envs.retool_protocol import RUNNING
+from agentgym.envs.tool_turns import ToolTurns, ToolTurnsEnv
 from agentgym.tools.python import strip_fence
 from agentgym.types import Message, Outcome, Task
 
 if TYPE_CHECKING:
     from agentgym.services import Services
 
-INSTRUCTIONS = f"""\
-Write the Python program that is asked for. You can run programs while you think, to try out what you write.
-
-{RUNNING}
-
+HOW_TO_ANSWER = """\
 When you are sure, give the whole program, with its imports, and end your reply:
 <answer>
 ```python
@@ -35,25 +30,33 @@ yourself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Code(InterpreterTurns):
+class Code(ToolTurns):
     """A problem, a Python interpreter to try things in, and a program, tested where it cannot reach the tests.
 
-    Fields as in InterpreterTurns, and: reward: `all` pays reward_right for a program that passes everything and
+    Fields as in ToolTurns, and: timeout: seconds a program on the way may run. reward: `all` pays reward_right for a program that passes everything and
     reward_wrong for any other, `fraction` pays between the two for the share of cases that hold. grading_timeout:
     seconds that all cases of a program may take together.
     """
 
     tasks: Spec = "functions"
+    timeout: float = 5.0
     reward: Literal["all", "fraction"] = "all"
     grading_timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        InterpreterTurns.__post_init__(self)
-        if self.grading_timeout <= 0:
-            raise ValueError(f"grading_timeout must be above 0 seconds, not {self.grading_timeout}")
+        ToolTurns.__post_init__(self)
+        for name in ("timeout", "grading_timeout"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
 
     def make(self, services: Services) -> CodeEnv:
         return CodeEnv(self, services)
+
+    def tool_specs(self) -> list[Spec]:
+        return [{"name": "python", "timeout": self.timeout}]
+
+    def protocol_spec(self) -> Spec:
+        return "retool"
 
 
 def last_program(text: str) -> str | None:
@@ -63,12 +66,15 @@ def last_program(text: str) -> str | None:
     return (strip_fence(program).strip("\n") or None) if opened else None
 
 
-class CodeEnv(InterpreterEnv):
+class CodeEnv(ToolTurnsEnv):
     """One episode. Programs on the way run in the episode's session, the answer elsewhere."""
 
     config: Code
-    instructions = INSTRUCTIONS
-    read_answer = last_program
+    goal = "Write the Python program that is asked for. You can run programs while you think, to try out what you write."
+    how_to_answer = HOW_TO_ANSWER
+
+    def read_answer(self, text: str) -> str | None:
+        return last_program(text)
 
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
         find_tests(task)  # a task without tests is refused before anything is played

@@ -1,4 +1,4 @@
-"""Interpreter outputs that belong to another episode: does a policy live by what the interpreter says?"""
+"""Tool outputs that belong to another episode: does a policy live by what its tools say?"""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-OFF = "(interpreter is off)"
+OFF = "(the tool is off)"
 
 
 @dataclass(frozen=True, slots=True)
 class SwappedOutputs:
-    """A service: the last `size` outputs. remembered: swaps kept, so that a replayed episode sees the same."""
+    """A service: the last `size` outputs of a tool. remembered: swaps kept, so that a replayed episode sees the
+    same."""
 
+    tool: str
     size: int = 256
     remembered: int = 100_000
 

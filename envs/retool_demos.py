@@ -10,7 +10,8 @@ import random
 import re
 
 from agentgym.env import Demonstration
-from agentgym.envs.retool_protocol import read
+from agentgym.protocol import Dialogue
+from agentgym.tool import Call
 from agentgym.types import Observation, Task
 
 _SEARCH = """\
@@ -23,20 +24,21 @@ def f(v):
 print(f([(n,str(n))for n in{numbers}]))"""
 
 
-def demonstrate(task: Task, rng: random.Random, error_rate: float, direct_rate: float) -> Demonstration:
+def demonstrate(
+    task: Task, dialogue: Dialogue, rng: random.Random, error_rate: float, direct_rate: float
+) -> Demonstration:
     """A program and what it printed, sometimes after a misspelt one; generated tasks sometimes at once."""
     generated = "expression" in task.info or "numbers" in task.info
     if generated and rng.random() < direct_rate:
-        yield f"\\boxed{{{task.answer}}}"
+        yield dialogue.write_answer(task.answer)
         return
     code = program(task)
     observation: Observation = ""
     if rng.random() < error_rate:
-        observation = yield _call(code.replace("print(", "prin("))
+        observation = yield dialogue.write_calls([_call(code.replace("print(", "prin("))])
     if not observation or "NameError" in observation:
-        observation = yield _call(code)
-    assert isinstance(observation, str), "the interpreter answers in text"
-    yield f"\\boxed{{{read(observation)}}}"
+        observation = yield dialogue.write_calls([_call(code)])
+    yield dialogue.write_answer(dialogue.read(observation)[-1])
 
 
 def program(task: Task) -> str:
@@ -49,5 +51,5 @@ def program(task: Task) -> str:
     return f"print({literal})"
 
 
-def _call(code: str) -> str:
-    return f"<code>\n{code}\n</code>"
+def _call(code: str) -> Call:
+    return Call("python", {"code": code})

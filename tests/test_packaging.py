@@ -29,6 +29,8 @@ HEAVY = (
     "gymnasium",
     "pyarrow",
     "httpx",
+    "pydantic",
+    "docstring_parser",
     *SERVING,
 )
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]

@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from agentgym.tool import Limits, ToolContext
 
 if TYPE_CHECKING:
-    from agentgym.sandbox import ExecResult, Sandbox, SandboxConfig
-    from agentgym.services import Services
+    from agentgym.sandbox import ExecResult
 
 GONE = "variables and files are lost"
+SLACK = 60.0
+"""Seconds that opening a session may take besides."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, slots=True)
 class Python:
-    """Runs code in one sandbox session, opened by the first call, and answers with what it printed.
+    """Runs code in the episode's sandbox session. All state is the session's, so calls come one after the other.
 
     timeout: seconds per call. max_chars: longest answer; its middle is left out.
     """
 
-    services: Services
-    sandbox: SandboxConfig
+    stateless: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
+
     timeout: float = 5.0
     max_chars: int = 400
-    _session: Sandbox | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.timeout <= 0:
+            raise ValueError(f"timeout must be above 0 seconds, not {self.timeout}")
         if self.max_chars < 100:
             raise ValueError(f"max_chars must be at least 100, not {self.max_chars}")
 
     @property
-    def calls(self) -> int:
-        """Programs run, as counted by the sandbox."""
-        return self._session.calls if self._session is not None else 0
+    def limits(self) -> Limits:
+        """The session sees to `timeout` itself: a program that is late is told so, and the episode goes on."""
+        return Limits(timeout=self.timeout + SLACK)
 
-    async def __call__(self, argument: str) -> str:
-        """Run the code in `argument`, fenced or not. Raises SandboxError, but never for the code's own faults."""
-        if self._session is None:
-            host = await self.services.get(self.sandbox)
-            self._session = await host.session()
-        result = await self._session.run(strip_fence(argument), self.timeout)
+    async def __call__(self, code: str, context: ToolContext) -> str:
+        """Run Python code in a session whose variables and files stay from call to call, and see what it prints.
+        The value of a last line that is an expression is printed as well.
+
+        Args:
+            code: The program.
+        """
+        session = await context.sandbox()
+        result = await session.run(strip_fence(code), self.timeout)
         return shorten(render(result, self.timeout), self.max_chars)
-
-    async def fork(self) -> Python:
-        """The same tool over a fork of the session."""
-        twin = Python(self.services, self.sandbox, self.timeout, self.max_chars)
-        if self._session is not None:
-            twin._session = await self._session.fork()
-        return twin
-
-    async def close(self) -> None:
-        """End the session; may be called twice. The count of calls stays."""
-        if self._session is not None:
-            await self._session.close()
 
 
 def strip_fence(text: str) -> str:

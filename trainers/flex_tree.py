@@ -1,8 +1,8 @@
 """Attention over a packed forest by FlexAttention: one kernel over the row, which skips blocks off the paths.
 
-Used on CUDA, where it is compiled. None of this has run on a GPU yet. On a CPU the uncompiled kernel's outputs and
-gradients equal the bucketed attention's, and the compiled one's outputs do for a row of fixed length (torch 2.13
-has no gradients for it there, and its code for rows of any length does not compile).
+Used on CUDA, where it is compiled; outputs and gradients equal the bucketed attention's there. On a CPU the
+uncompiled kernel's do, and the compiled one's outputs do for a row of fixed length (torch 2.13 has no gradients for
+it there, and its code for rows of any length does not compile).
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ class FlexPlan:
 
         if window is None:
             return on_path
+        reach = torch.tensor(window, dtype=torch.int32, device=positions.device)  # a number would be symbolic
 
         def near(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return on_path(batch, head, query, key) & (positions[key] > positions[query] - window)
+            return on_path(batch, head, query, key) & (positions[key] > positions[query] - reach)
 
         return near
 

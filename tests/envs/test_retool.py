@@ -207,7 +207,7 @@ async def test_reset_forgets_the_last_episode(services: Services) -> None:
 async def test_closing_ends_the_session(services: Services) -> None:
     env = await begin(services)
     await env.step(code("x = 1"))
-    session = env._python._session
+    session = env._context._session
     await env.close()
     await env.close()
     with pytest.raises(SandboxError):

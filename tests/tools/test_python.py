@@ -2,9 +2,32 @@ from __future__ import annotations
 
 import pytest
 
-from agentgym.sandboxes.local import Local
+from agentgym.errors import ConfigError, ToolError
 from agentgym.services import Services
-from agentgym.tools.python import Python
+from agentgym.tool import ToolContext
+from agentgym.tooling.load import toolset
+
+SANDBOX = {"name": "local", "output_limit": 5000}
+
+
+class Session:
+    """The tool within an episode of its own, called as a policy would."""
+
+    def __init__(self, tool, context):
+        self.tool, self.context = tool, context
+
+    async def __call__(self, code):
+        return await self.tool.call({"code": code}, self.context)
+
+    async def calls(self):
+        return (await self.context.sandbox()).calls
+
+    async def fork(self):
+        return Session(await self.tool.fork(), await self.context.fork(None, "fork"))
+
+    async def close(self):
+        await self.context.close()
+        await self.tool.close()
 
 
 @pytest.fixture
@@ -13,11 +36,16 @@ async def services():
         yield services
 
 
+async def open_python(services, **fields):
+    [tool] = await toolset({"name": "python", **fields}).open(services)
+    return Session(tool, ToolContext(services, sandbox_config=SANDBOX))
+
+
 @pytest.fixture
 async def python(services):
-    tool = Python(services, Local(output_limit=5000), timeout=0.5)
-    yield tool
-    await tool.close()
+    session = await open_python(services, timeout=0.5)
+    yield session
+    await session.close()
 
 
 @pytest.mark.parametrize(
@@ -61,27 +89,20 @@ async def test_a_failure_is_named_in_the_last_line(python, code, first, last):
 
 
 async def test_a_long_answer_keeps_both_ends_and_counts_what_is_missing(services):
-    tool = Python(services, Local(), max_chars=200)
-    answer = await tool("print('a' * 300 + 'b' * 300)")
+    python = await open_python(services, max_chars=200)
+    answer = await python("print('a' * 300 + 'b' * 300)")
     assert len(answer) <= 200
     head, mark, tail = answer.splitlines()
     assert (set(head), set(tail)) == ({"a"}, {"b"})
     assert mark == f"... ({600 - len(head) - len(tail)} characters left out) ..."
-    assert await tool("print('a' * 200)") == "a" * 200
-    await tool.close()
+    assert await python("print('a' * 200)") == "a" * 200
+    await python.close()
 
 
-async def test_no_session_before_the_first_call(services):
-    tool = Python(services, Local())
-    assert tool.calls == 0
-    await tool.close()
-    assert services._open == {}
-
-
-async def test_variables_stay_between_calls_and_calls_are_counted(python):
+async def test_variables_stay_between_calls_and_the_session_counts_them(python):
     await python("x = 20")
     assert await python("x + 1") == "21"
-    assert python.calls == 2
+    assert await python.calls() == 2
 
 
 async def test_forks_go_their_own_ways(python):
@@ -89,17 +110,38 @@ async def test_forks_go_their_own_ways(python):
     twin = await python.fork()
     await twin("xs.append(2)")
     assert (await twin("xs"), await python("xs")) == ("[1, 2]", "[1]")
-    assert (twin.calls, python.calls) == (3, 2)
+    assert (await twin.calls(), await python.calls()) == (3, 2)
     await twin.close()
 
 
 async def test_a_fork_before_the_first_call_is_a_fresh_tool(python):
     twin = await python.fork()
     assert await twin("1") == "1"
-    assert (twin.calls, python.calls) == (1, 0)
+    assert (await twin.calls(), await python.calls()) == (1, 0)
     await twin.close()
 
 
-def test_an_answer_too_short_to_be_of_use_is_refused(services):
-    with pytest.raises(ValueError, match="max_chars must be at least 100"):
-        Python(services, Local(), max_chars=10)
+async def test_calls_of_one_turn_keep_their_order(python):
+    assert python.tool.ordered
+
+
+async def test_the_policy_is_told_of_the_code_alone(python):
+    assert list(python.tool.spec.parameters["properties"]) == ["code"]
+    with pytest.raises(ToolError, match="code: is missing"):
+        await python.tool.call({}, python.context)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [({"max_chars": 10}, "max_chars must be at least 100"), ({"timeout": 0}, "timeout must be")],
+)
+def test_settings_that_make_no_sense_are_refused(fields, said):
+    with pytest.raises(ConfigError, match=said):
+        toolset({"name": "python", **fields})
+
+
+def test_the_tool_has_more_time_than_its_programs():
+    """A late program is an answer to the policy; a late tool ends the episode."""
+    from agentgym.config import build
+
+    assert build("tool", {"name": "python", "timeout": 90}).limits.timeout > 90

@@ -1,0 +1,44 @@
+"""Questions with one answer that is checked: what `retool` and `tool_agent` share."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass
+
+from agentgym.env import StepResult
+from agentgym.envs.grading import Checker, grade
+from agentgym.envs.tool_turns import ToolTurns, ToolTurnsEnv
+from agentgym.types import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered(ToolTurns, ABC):
+    """Fields as in ToolTurns, and: checker: how answers are compared. demo_direct_rate: share of demonstrations that
+    answer at once, as one who knows would: a policy that copies them guesses, and must find out for itself when a call
+    pays.
+    """
+
+    checker: Checker = "auto"
+    demo_direct_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        ToolTurns.__post_init__(self)
+        if not 0 <= self.demo_direct_rate <= 1:
+            raise ValueError(f"demo_direct_rate must be from 0 to 1, not {self.demo_direct_rate}")
+
+
+class AnsweredEnv(ToolTurnsEnv):
+    """One episode."""
+
+    config: Answered
+
+    async def finish(self, answer: str | None) -> StepResult:
+        assert self.task is not None
+        verdict = await grade(self.task, answer, self.config.checker, self.services)
+        reward = self.config.reward_right if verdict.right else self.config.reward_wrong
+        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE)
+        if verdict.timed_out:
+            info["grader_timeout"] = True
+        if verdict.note:
+            info["grader_note"] = verdict.note
+        return StepResult("", reward, True, False, info)

@@ -1,0 +1,70 @@
+"""Any tools, any questions with an answer, any action protocol; with python and search, ARPO's setting (arXiv
+2507.19849)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agentgym.config import Spec
+from agentgym.env import Demonstration
+from agentgym.envs.answered import Answered, AnsweredEnv
+from agentgym.errors import TaskError
+from agentgym.tool import Call
+from agentgym.types import Observation
+
+if TYPE_CHECKING:
+    from agentgym.services import Services
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolAgent(Answered):
+    """A question, tools, one checked answer.
+
+    Fields as in Answered, and: tools: names, `path/to/file.py:name`, `package.module:name`, `mcp:...`, or tables with
+    a name, limits and the tool's own fields; as text, separated by commas. protocol: how the policy calls them.
+    Tasks whose `info.calls` holds the right calls ({"name": ..., "arguments": {...}}) can be demonstrated.
+    """
+
+    tools: str | list[Spec] = field(default_factory=lambda: ["python"])
+    protocol: Spec = "hermes"
+    tasks: Spec = "arith"
+
+    def make(self, services: Services) -> ToolAgentEnv:
+        return ToolAgentEnv(self, services)
+
+    def tool_specs(self) -> str | list[Spec]:
+        return self.tools
+
+    def protocol_spec(self) -> Spec:
+        return self.protocol
+
+
+class ToolAgentEnv(AnsweredEnv):
+    """One episode."""
+
+    config: ToolAgent
+
+    def demonstrate(self, rng: random.Random) -> Demonstration:
+        """Makes the calls of `info.calls`, one a turn, and answers with what the last one said."""
+        assert self.task is not None, "reset() comes first"
+        calls = self.task.info.get("calls")
+        if not calls:
+            raise NotImplementedError(f"task {self.task.id!r} has no info.calls, which would show how it is solved")
+        direct = rng.random() < self.config.demo_direct_rate
+        return self._demonstrate([] if direct else [_call(call, self.task.id) for call in calls], self.task.answer)
+
+    def _demonstrate(self, calls: list[Call], answer: str) -> Demonstration:
+        said = answer
+        for call in calls:
+            observation: Observation = yield self.dialogue.write_calls([call])
+            said = self.dialogue.read(observation)[-1]
+        yield self.dialogue.write_answer(answer if answer in said else said)
+
+
+def _call(call: Any, task: str) -> Call:
+    if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
+        raise TaskError(f"task {task!r}: info.calls holds {call!r}; a call is a name and its arguments")
+    return Call(call["name"], dict(call.get("arguments", {})))

@@ -1,0 +1,127 @@
+"""What `agentgym list` says of tools that were installed, whole and broken ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentgym.tooling.catalog import catalog
+
+from . import installing
+
+WHOLE = '''
+class Shout:
+    """Says it aloud.
+
+    In capitals.
+    """
+
+    stateless = True
+
+    def __call__(self, text: str) -> str:
+        return text.upper()
+
+
+def python(text: str) -> str:
+    """Not the interpreter."""
+    return text
+
+
+def twice(text: str) -> str:
+    """Says it twice."""
+    return text * 2
+'''
+BROKEN = {
+    "no_module": "import absent_module\n",
+    "leaver": "raise SystemExit('no licence')\n",
+    "unhinted": "def f(x): ...\n",
+}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("plugins")
+    points = {"shout": "whole:Shout", "python": "whole:python", "twice": "whole:twice"}
+    whole = installing.distribution(folder / "a", "whole-tools", {"whole": WHOLE}, points, "agentgym.tools")
+    points = {
+        "no_module": "no_module:f",
+        "leaver": "leaver:f",
+        "unhinted": "unhinted:f",
+        "absent": "unhinted:g",
+        "twice": "no_module:twice",
+    }
+    broken = installing.distribution(folder / "b", "broken-tools", BROKEN, points, "agentgym.tools")
+    return installing.install(folder / "target", whole, broken)
+
+
+def test_every_tool_is_listed_and_a_broken_one_says_why(environment: dict[str, str]) -> None:
+    done = installing.agentgym(environment, "list", "tools")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("ok   python (built-in): Run Python code in a session")
+    rows = {line.partition(" (")[0]: line for line in lines[1:]}
+    assert rows.pop("ok   shout") == "ok   shout (entry point of whole-tools 1.2): Says it aloud."
+    wrong = {
+        "python": "whole-tools 1.2): the name is that of a built-in tool; say whole:python",
+        "no_module": "of broken-tools 1.2: no_module:f cannot be imported: ModuleNotFoundError: No module",
+        "leaver": "broken-tools 1.2: leaver:f cannot be imported: SystemExit: no licence",
+        "unhinted": "tool 'f': parameter 'x' has no type hint",
+        "absent": "unhinted:g cannot be imported: AttributeError: module 'unhinted' has no attribute 'g'",
+        "twice": "'twice' is the name of several: ",
+    }
+    assert set(rows) == {f"FAIL {name}" for name in wrong}
+    for name, reason in wrong.items():
+        assert reason in rows[f"FAIL {name}"]
+
+
+def test_an_installed_name_works_where_tools_are_named(environment: dict[str, str]) -> None:
+    program = """
+import asyncio
+from agentgym.services import Services
+from agentgym.tool import ToolContext
+from agentgym.tooling.load import toolset
+
+async def main():
+    async with Services() as services:
+        [tool] = await toolset("shout").open(services)
+        print(await tool.call({"text": "abc"}, ToolContext(services)))
+    try:
+        toolset("shuot")
+    except Exception as error:
+        print(error)
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == [
+        "ABC",
+        "unknown tool 'shuot': did you mean 'shout'? "
+        "Known: absent, leaver, no_module, python, shout, twice, unhinted",
+    ]
+
+
+def test_names_of_ones_own_are_told_of_as_well() -> None:
+    plugin = Path(__file__).parent / "plugin.py"
+    *_, good, bad = catalog([f"{plugin}:add", f"{plugin}:Unforkable"])
+    assert (good.ok, good.about, good.source) == (True, "Add two numbers.", "as given")
+    assert not bad.ok
+    assert "has no fork" in bad.about
+
+
+@pytest.mark.parametrize(
+    ("word", "one"), [("env", "maze"), ("envs", "maze"), ("sandboxes", "local"), ("recipe", "grpo")]
+)
+def test_a_kind_is_listed_by_name(word: str, one: str) -> None:
+    assert one in installing.agentgym(dict(os.environ), "list", word).stdout.splitlines()
+
+
+def test_an_unknown_kind_is_named() -> None:
+    wrong = installing.agentgym(dict(os.environ), "list", "evn")
+    assert wrong.returncode == 2
+    assert "list takes one kind, not 'evn': did you mean 'env'?" in wrong.stderr
