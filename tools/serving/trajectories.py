@@ -94,8 +94,8 @@ class Trajectories:
             return self._finished(action.text)
         if id not in self._table and not action.begins:
             return failed(
-                f"trajectory {id!r} has no state here any more: a call of it failed, its worker was restarted, or it "
-                f"was idle for more than {self._settings.idle:g} s; end it with `finish`"
+                f"trajectory {id!r} has no state here any more: a call of it failed, its worker was restarted, or "
+                f"it was idle for more than {self._settings.idle:g} s; end it with `finish`"
             )
         try:
             if id not in self._table:

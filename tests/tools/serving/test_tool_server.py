@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agentgym.errors import ConfigError, SandboxError, ToolFailed, ToolTimeout
+from agentgym.services import Services
 from agentgym.serving.address import Address
 from agentgym.serving.loop import serving as serve
-from agentgym.services import Services
 from agentgym.tool import Call, ToolContext
 from agentgym.tooling.load import toolsets
 from agentgym.tooling.toolbox import Toolbox
@@ -182,7 +182,7 @@ async def test_a_server_without_room_is_asked_again_for_as_long_as_there_is_time
     url, asked = await canned(busy, busy, observed("42"), observed(""))
     assert await say(await opens("a", url=url), "x") == ("42", True)
     assert len({str(body) for body in asked[:3]}) == 1
-    url, asked = await canned(Response("busy", 503, {"Retry-After": "60"}))
+    url, asked = await canned(Response("busy", 503, {"Retry-After": "60"}), observed(""))
     toolbox = await opens("a", url=url, timeout=0.2)
     with pytest.raises(ToolTimeout, match=r"no answer within 0\.2 s"):
         await say(toolbox, "x")
