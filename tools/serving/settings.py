@@ -14,8 +14,8 @@ class ServeTools(Address):
 
     tools: which, as text with commas between them or as a list. protocol: how a policy's text calls them. sandbox:
     for those that need one. workers: processes. max_actions: at once in each of them. max_waiting: in line there;
-    those beyond are sent away. timeout: seconds that an action may take, waiting included. idle: seconds after which
-    a trajectory without actions is given up. max_body: bytes of a request.
+    those beyond are sent away. timeout: seconds that an action may take, waiting included. idle: seconds until a
+    trajectory without actions is given up. max_body: bytes of a request.
     """
 
     tools: str | list[Spec]
