@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from agentgym.tools.serving.settings import ServeTools
 from agentgym.tools.serving.wire import Action, Reply, failed
 
 CLOSING_SECONDS = 30.0
+FENCED = re.compile(r"```python(.*?)```", re.DOTALL)
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +114,7 @@ class Trajectories:
         return reply
 
     async def _observe(self, toolbox: Toolbox, text: str) -> Reply:
-        said = self._dialogue.parse(text).calls
+        said = self._dialogue.parse(text).calls or self._fenced(text)
         if not said:
             return Reply({"obs": self._dialogue.how_to_call, "invalid_reason": "no call of a tool"}, valid=False)
         results = iter(await toolbox.run([call for call in said if isinstance(call, Call)]))
@@ -121,6 +123,11 @@ class Trajectories:
         if not isinstance(observation, str):
             observation = "\n".join(message["content"] for message in observation)
         return Reply(observation, valid=all(getattr(answer, "ok", False) for answer in answers))
+
+    def _fenced(self, text: str) -> tuple[Call, ...]:
+        """VerlTool's `python` also takes fenced blocks, all those of a turn as one program."""
+        blocks = [block.strip("\n") for block in FENCED.findall(text)] if "python" in self.names else []
+        return (Call("python", {"code": "\n".join(blocks)}),) if blocks else ()
 
     def _finished(self, text: str) -> Reply:
         answer = self._dialogue.read_answer(text) if text else ""

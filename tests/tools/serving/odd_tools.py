@@ -62,8 +62,9 @@ async def hangs(word: str) -> str:
     return word
 
 
-async def blocks(word: str) -> str:
-    """Never come back, and stop the whole process with it."""
+async def blocks(file: str) -> str:
+    """Never come back, and stop the whole process with it; the file `FILE.begun` says that this has begun."""
+    Path(f"{file}.begun").touch()  # noqa: ASYNC240
     while True:
         time.sleep(0.1)  # noqa: ASYNC251 - the fault
 

@@ -55,6 +55,12 @@ async def test_programs_of_two_episodes_run_in_the_servers_sandbox(serving: Serv
     assert await say(first, "print(x * 7)") == ("<result>\n42\n</result>", True)
     assert await say(second, "print(x * 7)") == ("<result>\n49\n</result>", True)
     assert await trainer.metric("trajectories") == 2
+    fenced = "Let me see.\n```python\nx = 1\n```\nThen\n```python\nfor i in range(2):\n    print(x + i)\n```\n"
+    assert await trainer.observe("fenced", fenced, is_last_step=True) == (
+        "\n<result>\n1\n2\n</result>\n",
+        False,
+        True,
+    )
     await first.close()
     await second.close()
     assert await trainer.metric("trajectories") == 0

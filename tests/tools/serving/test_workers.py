@@ -121,12 +121,14 @@ async def test_an_action_that_waits_too_long_for_its_turn_is_given_up(serving: S
     assert (both.json()["dones"], both.json()["valids"]) == ([True, True], [False, False])
 
 
-async def test_a_worker_that_hangs_is_replaced(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_hangs_is_replaced(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(router, "GRACE", 0.5)
     trainer = await serving("Counter", "blocks", "pid", workers=2, timeout=0.5)
     mine, other = await two_workers(trainer)
     await trainer.observe(other, "<counter>x</counter>")
-    observation, done, valid = await trainer.observe(mine, "<blocks>x</blocks>")
+    observation, done, valid = await trainer.observe(mine, f"<blocks>{tmp_path / 'it'}</blocks>")
     assert "the worker ended" in text(observation)
     assert (done, valid) == (True, False)
     await trainer.until_healthy()
@@ -196,11 +198,11 @@ async def test_tools_that_cannot_be_had_are_refused_at_the_start() -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_no_process_is_left_when_the_server_is_told_to_stop(tmp_path: Path, how: signal.Signals) -> None:
-    go = tmp_path / "go"
+    go, at_work = tmp_path / "go", "blocks" if how == signal.SIGKILL else "waits"
     program = (
         "import asyncio; from agentgym.tools.serving.server import serve;"
         "from agentgym.tools.serving.settings import ServeTools;"
-        f"settings = ServeTools(tools='{ODD}:pid,{ODD}:waits', port=0, workers=2);"
+        f"settings = ServeTools(tools='{ODD}:pid,{ODD}:{at_work}', port=0, workers=2);"
         "asyncio.run(serve(settings, lambda said: print(said, flush=True)))"
     )
     server = subprocess.Popen(  # noqa: ASYNC220
@@ -213,7 +215,7 @@ async def test_no_process_is_left_when_the_server_is_told_to_stop(tmp_path: Path
         seen = (await trainer.send(ids, ["<pid>x</pid>"] * 20)).json()["observations"]
         workers = {int(observation.split()[1]) for observation in seen}
         assert len(workers) == 2
-        waiting = asyncio.create_task(trainer.observe("a", f"<waits>{go}</waits>"))
+        waiting = asyncio.create_task(trainer.observe("a", f"<{at_work}>{go}</{at_work}>"))
         await exists(Path(f"{go}.begun"))
         server.send_signal(how)
         [answer] = await asyncio.gather(waiting, return_exceptions=True)
