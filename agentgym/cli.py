@@ -1,4 +1,4 @@
-"""`agentgym train | eval | rollout | check | serve | list | doctor`. Loads what a command needs, when needed."""
+"""`agentgym train | eval | rollout | check | serve | list | init | doctor`. Each loads what it needs."""
 
 from __future__ import annotations
 
@@ -109,18 +109,23 @@ def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool)
 
 
 @app.command()
-@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME")
+@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME")
 def check(words: tuple[str, ...]) -> None:
-    """Run the contracts on an environment or sandbox, and attack the sandbox: agentgym check env=retool"""
+    """Run the contracts on an environment, tool or sandbox, and attack the sandbox: agentgym check env=retool"""
     from agentgym import config
-    from agentgym.check import attack_sandbox, check_env, check_sandbox
+    from agentgym.check import attack_sandbox, check_env, check_sandbox, check_tool
+    from agentgym.tooling.load import toolset
 
     given = config.parse_overrides(words)
-    known: dict[str, list[Any]] = {"env": [check_env], "sandbox": [check_sandbox, attack_sandbox]}
+    known: dict[str, list[Any]] = {
+        "env": [check_env],
+        "sandbox": [check_sandbox, attack_sandbox],
+        "tool": [check_tool],
+    }
     kind = next(iter(given), "")
     if len(given) != 1 or kind not in known:
-        raise UserError("check takes one of env=NAME or sandbox=NAME")
-    component = config.build(kind, given[kind])
+        raise UserError("check takes one of env=NAME, sandbox=NAME or tool=NAME")
+    component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
     results = [result for job in known[kind] for result in _run(job(component))]
     _show_checks(results)
     if not all(result.ok for result in results):
@@ -179,6 +184,17 @@ def list_components(kind: str | None, more: tuple[str, ...]) -> None:
         raise UserError(f"list takes one kind, not {' '.join((kind, *more))!r}: {did_you_mean(kind, known)}")
     else:
         click.echo("\n".join(sorted(known[singular])))
+
+
+@app.command()
+@click.argument("kind", metavar="tool|env")
+@click.argument("name")
+def init(kind: str, name: str) -> None:
+    """Begin a plugin in a folder of its own: agentgym init tool unit-converter"""
+    from agentgym.scaffold.write import write_plugin
+
+    for file in write_plugin(kind, name, Path()):
+        click.echo(file)
 
 
 @app.command()

@@ -79,7 +79,8 @@ class Env(ABC):
         self.config = config
         self.services = services
         self.task: Task | None = None
-        self._log: Snapshot | None = None
+        self._log: Snapshot | None = None  # where it started
+        self._actions: list[str] = []
         self._transcript = hashlib.sha256()
         self._over = False
         services.join(self)
@@ -129,7 +130,7 @@ class Env(ABC):
             raise TypeError(f"options['task'] must be an agentgym.Task, not {type(task).__name__}")
         await self.release()
         self.task, self._over = task, False
-        self._log = Snapshot(task, seed)
+        self._log, self._actions = Snapshot(task, seed), []
         self._transcript = hashlib.sha256(f"{task.id}|{seed}".encode())
         observation = await self.start(task, random.Random(seed))
         self._transcript.update(repr(observation).encode())
@@ -142,7 +143,7 @@ class Env(ABC):
         if self._over:
             raise RuntimeError("step() after the episode ended; call reset()")
         result = await self.act(action)
-        self._log = replace(self._log, actions=(*self._log.actions, action))
+        self._actions.append(action)
         self._transcript.update(repr((action, result.observation, result.reward)).encode())
         self._over = result.terminated or result.truncated
         return result
@@ -151,7 +152,7 @@ class Env(ABC):
         """The state as plain data: picklable, and restorable in another process."""
         if self._log is None:
             raise RuntimeError("snapshot() before reset()")
-        return self._log
+        return replace(self._log, actions=tuple(self._actions))
 
     async def restore(self, snapshot: Snapshot) -> None:
         """Return to a snapshot's state."""
@@ -173,6 +174,7 @@ class Env(ABC):
             await twin.close()
             raise
         twin.task, twin._log, twin._over = self.task, self._log, self._over
+        twin._actions = list(self._actions)
         twin._transcript = self._transcript.copy()
         return twin
 

@@ -66,11 +66,13 @@ class Dialogue(Protocol):
         ...
 
     def write_calls(self, calls: Sequence[Call]) -> str:
-        """The calls as a policy would write them: `parse` reads the same calls from it."""
+        """The calls as a policy would write them: `parse` reads the same calls from it. Raises ValueError for one
+        that no text of the protocol stands for, such as a call of a tool that has no tag."""
         ...
 
     def write_answer(self, answer: str) -> str:
-        """The answer as a policy would write it: `read_answer` reads the same from it."""
+        """The answer as a policy would write it: `read_answer` reads the same from it, if the protocol's form can
+        hold it (no box holds an odd brace, and the white space around an answer is not kept)."""
         ...
 
     def observe(self, results: Sequence[Result | Malformed]) -> Observation:
@@ -91,7 +93,8 @@ class ActionProtocol(Protocol):
 
 
 Prompt = Literal["auto", "plain", "instruct"]
-"""`instruct` puts instructions before the question, `plain` does not, `auto` leaves that to whoever knows the model."""
+"""`instruct` puts instructions before the question, `plain` does not, `auto` leaves that to whoever knows the
+model."""
 
 
 def opening(question: str | list[Message], prompt: Prompt, instructions: str) -> list[Message]:

@@ -13,8 +13,9 @@ from agentgym.chart import Chart, Mark
 from agentgym.config import read_toml
 from agentgym.errors import UserError
 from agentgym.runlog import read_forests, read_metrics, stage_names
-from agentgym.transcript import OF_THE_PLAYER, facts, is_demonstration, passages
+from agentgym.transcript import OF_THE_PLAYER, Passage, facts, is_demonstration, passages
 from agentgym.types import Group, Turn
+from agentgym.vocabulary import ENTITY, unescape
 
 if TYPE_CHECKING:
     from agentgym.trainers.evaluate import Evaluation
@@ -179,7 +180,7 @@ def _episode(group: Group, turns: Sequence[Turn], *, is_open: bool) -> str:
     kind, verdict = ("good", "success") if end.success else ("bad", "failure")
     parts = [
         f'<div class="passage {part.kind}"><div class="speaker">{escape(part.speaker)}</div>'
-        f'<div class="text">{escape(part.text.strip(chr(10)))}</div></div>'
+        f'<div class="text">{_text(part)}</div></div>'
         for part in passages(turns)
     ]
     summary = (
@@ -191,6 +192,19 @@ def _episode(group: Group, turns: Sequence[Turn], *, is_open: bool) -> str:
         f"<details{' open' if is_open else ''}><summary>{summary}</summary>{''.join(parts)}"
         f'<p class="facts">{closing}</p></details>'
     )
+
+
+def _text(part: Passage) -> str:
+    """A passage; in a tool's, the entities that stand for what it printed are marked and tell what that was."""
+    text = part.text.strip("\n")
+    if part.kind != "tool":
+        return escape(text)
+    shown, end = [], 0
+    for entity in ENTITY.finditer(text):
+        title = escape(f"printed as {unescape(entity[0])}")
+        shown += [escape(text[end : entity.start()]), f'<mark title="{title}">{escape(entity[0])}</mark>']
+        end = entity.end()
+    return "".join([*shown, escape(text[end:])])
 
 
 def _settings(config: Mapping[str, Any], text: str) -> str:

@@ -46,12 +46,14 @@ def resolve_settings(overrides: Mapping[str, Any], files: list[Path]) -> Setting
 def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
     layers = [*(read_toml(file, "config") for file in files), overrides]
     recipe = [layer["recipe"] for layer in layers if "recipe" in layer]
+    if any("tools" in layer for layer in layers) and not any(map(_names_env, layers)):
+        layers.insert(0, {"env": "tool_agent"})
     layers.insert(0, _recipe(str(recipe[-1] if recipe else Settings.recipe)))
     table: dict[str, Any] = {"stages": []}
     for layer in layers:
         stages = _merge_stages(table["stages"], layer.get("stages", {}))
         table = {**merge(table, layer), "stages": stages}
-    for key in ("max_turns", "sandbox"):
+    for key in ("max_turns", "sandbox", "tools"):
         if key in table:
             table = merge(table, {"env": {key: table.pop(key)}})
     rollout = table.pop("rollout", {})
@@ -65,6 +67,11 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
             names = ", ".join(branching)
             raise ConfigError(f"{names}: no stage here has rollout entropy_branching; recipe=arpo has")
     return convert(Settings, {**table, "stages": stages}, "settings")
+
+
+def _names_env(layer: Mapping[str, Any]) -> bool:
+    env = layer.get("env")
+    return isinstance(env, str) or (isinstance(env, Mapping) and "name" in env)
 
 
 def _rollout(stage: Mapping[str, Any]) -> str:
@@ -161,6 +168,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
     from agentgym.rollout.manager import Guard, Manager
     from agentgym.rollout.walk import Limits
     from agentgym.services import Services
+    from agentgym.vocabulary import Vocabulary
 
     device = resolve_device(settings.device)
     model, tokenizer = load_policy(
@@ -175,9 +183,9 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
         max_error_frac=settings.max_error_frac,
         deterministic=settings.deterministic,
     )
-    async with Services() as services:
-        if hasattr(env, "sandbox"):  # at once, and not by the first program of some episode
-            host: SandboxHost = await services.get(build("sandbox", env.sandbox))
+    async with Services(Vocabulary.of(tokenizer)) as services:
+        if getattr(env, "runs_programs", False):  # at once, and not by the first program of some episode
+            host: SandboxHost = await services.get(build("sandbox", env.sandbox))  # type: ignore[attr-defined]
             logger.info("sandbox: %s", host.description)
 
         def manager(temperature: float) -> Manager:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from agentgym.vocabulary import Vocabulary
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -22,9 +24,10 @@ class ServiceConfig(Protocol[T_co]):
 
 
 class Services:
-    """The open services of one run."""
+    """The open services of one run. vocabulary: of the policy that plays in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+        self.vocabulary = vocabulary or Vocabulary()
         self._open: dict[Any, asyncio.Task[Any]] = {}
 
     async def get(self, config: ServiceConfig[T]) -> T:

@@ -61,11 +61,11 @@ class Result:
 class Limits:
     """What a tool may take, and who pays for it.
 
-    timeout: seconds a call may take, over all tries; then the episode ends as tool_timeout. concurrency, rate: calls
-    at a time and calls a second, of all episodes of a process together. retries: further tries after an exception
-    other than ToolError. cache: the same arguments get the same answer; not for tools with state. cost: what a call
-    takes off an episode's budget. max_tokens: of an output that the policy sees; the middle of longer ones is left
-    out.
+    timeout: seconds a call may take, over all tries; then the episode ends as tool_timeout. concurrency, rate:
+    calls at a time and calls a second, of all episodes of a process together. retries: further tries after an
+    exception other than ToolError. cache: the same arguments get the same answer; not for tools with state. cost:
+    what a call takes off an episode's budget. max_tokens: of an output that the policy sees; the middle of longer
+    ones is left out.
     """
 
     timeout: float = 30.0

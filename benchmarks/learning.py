@@ -99,7 +99,7 @@ def one_seed(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, 
     if options.causal:
         hard = "env.tasks={name='arith',easy_fraction=0.0}"
         for mode in ("on", "swapped", "off"):
-            result[mode] = evaluate(after, [hard, f"env.interpreter={mode}"], fresh, options.threads)
+            result[mode] = evaluate(after, [hard, f"env.tool_output={mode}"], fresh, options.threads)
     return result
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agentgym.config import Spec
 from agentgym.env import Demonstration
-from agentgym.envs.answered import Answered, AnsweredEnv
+from agentgym.envs import retool_demos
+from agentgym.envs.answered import AnsweredConfig, AnsweredEnv
 from agentgym.errors import TaskError
 from agentgym.tool import Call
 from agentgym.types import Observation
@@ -20,17 +21,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolAgent(Answered):
+class ToolAgent(AnsweredConfig):
     """A question, tools, one checked answer.
 
-    Fields as in Answered, and: tools: names, `path/to/file.py:name`, `package.module:name`, `mcp:...`, or tables with
-    a name, limits and the tool's own fields; as text, separated by commas. protocol: how the policy calls them.
-    Tasks whose `info.calls` holds the right calls ({"name": ..., "arguments": {...}}) can be demonstrated.
+    Fields as in AnsweredConfig, and: tools: names, `path/to/file.py:name`, `package.module:name`, `mcp:...`, or
+    tables with a name, limits and the tool's own fields; as text, separated by commas. protocol: how the policy
+    calls them. Tasks whose `info.calls` holds the right calls ({"name": ..., "arguments": {...}}) can be
+    demonstrated.
     """
 
-    tools: str | list[Spec] = field(default_factory=lambda: ["python"])
+    runs_programs: ClassVar[bool] = False
+
+    tools: str | list[Spec] = "python"
     protocol: Spec = "hermes"
     tasks: Spec = "arith"
+
+    def __post_init__(self) -> None:
+        AnsweredConfig.__post_init__(self)
+        self.parts()  # a wrong name is wrong before anything is played
 
     def make(self, services: Services) -> ToolAgentEnv:
         return ToolAgentEnv(self, services)
@@ -48,11 +56,16 @@ class ToolAgentEnv(AnsweredEnv):
     config: ToolAgent
 
     def demonstrate(self, rng: random.Random) -> Demonstration:
-        """Makes the calls of `info.calls`, one a turn, and answers with what the last one said."""
+        """Makes the calls of `info.calls`, one a turn, and answers with what the last one said. Without any, a
+        program finds the answer, where there is an interpreter."""
         assert self.task is not None, "reset() comes first"
         calls = self.task.info.get("calls")
+        if not calls and "python" in (spec.name for spec in self.box.specs):
+            return retool_demos.demonstrate(self.task, self.dialogue, rng, 0.0, self.config.demo_direct_rate)
         if not calls:
-            raise NotImplementedError(f"task {self.task.id!r} has no info.calls, which would show how it is solved")
+            raise NotImplementedError(
+                f"task {self.task.id!r} has no info.calls, which would show how it is solved"
+            )
         direct = rng.random() < self.config.demo_direct_rate
         return self._demonstrate([] if direct else [_call(call, self.task.id) for call in calls], self.task.answer)
 

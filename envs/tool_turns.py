@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agentgym.config import Spec, build
@@ -14,8 +16,8 @@ from agentgym.env import Env, StepResult, TaskSource
 from agentgym.envs.output_swap import OFF, SwappedOutputs
 from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, opening
-from agentgym.tool import Budget, Call, Limits, Result, ToolContext
-from agentgym.tooling.load import toolsets
+from agentgym.tool import Budget, Call, Limits, Result, ToolContext, Toolset
+from agentgym.tooling import load
 from agentgym.tooling.toolbox import Toolbox
 from agentgym.types import Message, Outcome, Task
 
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolTurns(ABC):
-    """tasks, eval_tasks: see `tasks/source.py`. max_turns: turns with calls and the answer, together. call_cost: taken
-    off the reward for each call. budget: what an episode's calls may cost together, by the tools' own `cost`.
-    tool_output: `off` and `swapped` (each output replaced by the same tool's in another episode) show whether a policy
-    lives by what the tools say. prompt: `auto` is `plain` where the model was never taught to follow instructions
-    (whoever builds the environment for such a model says so), else `instruct`.
+class ToolTurnsConfig(ABC):
+    """tasks, eval_tasks: see `tasks/source.py`. max_turns: turns with calls and the answer, together. call_cost:
+    taken off the reward for each call. budget: what an episode's calls may cost together, by the tools' own
+    `cost`. tool_output: `off` and `swapped` (each output replaced by the same tool's in another episode) show
+    whether a policy lives by what the tools say. prompt: `auto` is `plain` where the model was never taught to
+    follow instructions (whoever builds the environment for such a model says so), else `instruct`.
     """
+
+    runs_programs: ClassVar[bool] = True
+    """Whether every episode is likely to want a sandbox, which is then opened before the first."""
 
     tasks: Spec
     eval_tasks: Spec | None = None
@@ -58,6 +63,10 @@ class ToolTurns(ABC):
     def protocol_spec(self) -> Spec:
         """How the policy calls them."""
 
+    def parts(self) -> tuple[list[Toolset], ActionProtocol]:
+        """Both, loaded once for all episodes. Raises ConfigError."""
+        return _parts(json.dumps([self.tool_specs(), self.protocol_spec()]))
+
     def source(self) -> TaskSource:
         return task_source(self.tasks, self.eval_tasks)
 
@@ -65,13 +74,13 @@ class ToolTurns(ABC):
 class ToolTurnsEnv(Env):
     """One episode. What its tools hold is opened by the first call that needs it."""
 
-    config: ToolTurns
+    config: ToolTurnsConfig
     goal: ClassVar[str] = "Solve the problem. You can call tools while you think."
     """What a policy that follows instructions is told first."""
     how_to_answer: ClassVar[str] = ""
     """How it is to answer, where that is not for the protocol to say."""
 
-    def __init__(self, config: ToolTurns, services: Services) -> None:
+    def __init__(self, config: ToolTurnsConfig, services: Services) -> None:
         super().__init__(config, services)
         self._box: Toolbox | None = None
         self._turns = self._malformed = 0
@@ -94,8 +103,8 @@ class ToolTurnsEnv(Env):
         self._turns = self._malformed = 0
         config = self.config
         context = ToolContext(self.services, rng, config.sandbox, Budget(config.budget), secrets.token_hex(8))
-        self._box = await Toolbox.open(toolsets(config.tool_specs()), context)
-        protocol: ActionProtocol = build("protocol", config.protocol_spec())
+        toolsets, protocol = config.parts()
+        self._box = await Toolbox.open(toolsets, context)
         self._speak(protocol.bind(self._box.specs))
         messages = opening(task.prompt, config.prompt, self.instructions())
         if config.prompt != "plain" and self.dialogue.specs:
@@ -138,8 +147,9 @@ class ToolTurnsEnv(Env):
         return self.config.reward_wrong
 
     def facts(self, **more: Any) -> dict[str, Any]:
-        """A step's info. tool_calls: calls carried out, as counted by the toolbox. malformed_calls: what was meant as
-        a call and was none, and calls of tools that do not exist; left out while there are none, like tool_cost."""
+        """A step's info. tool_calls: calls carried out, as counted by the toolbox. malformed_calls: what was meant
+        as a call and was none, and calls of tools that do not exist; left out while there are none, like
+        tool_cost."""
         box = self.box
         counts = {"malformed_calls": self._malformed + box.refused, "tool_cost": box.context.budget.spent}
         return {"tool_calls": box.calls, **{name: value for name, value in counts.items() if value}, **more}
@@ -155,7 +165,11 @@ class ToolTurnsEnv(Env):
         results = await self.box.run(calls)
         if self.config.tool_output == "swapped":
             results = [await self._swapped(result) for result in results]
-        return [replace(result, output=self._safe(result.output, result.max_tokens)) for result in results]
+        return [self._shown(result) for result in results]
+
+    def _shown(self, result: Result) -> Result:
+        safe = self._safe(result.output, result.max_tokens)
+        return result if safe == result.output else replace(result, output=safe)
 
     def _safe(self, output: str, max_tokens: int) -> str:
         """Data, whatever it looks like, and not too long."""
@@ -171,3 +185,9 @@ class ToolTurnsEnv(Env):
         pool = await self.services.get(SwappedOutputs(call.tool))
         state = (self.state_key(), repr(sorted(call.arguments.items())))
         return replace(result, output=pool.swap(state, self.task.id, result.output, self.box.context.rng))
+
+
+@cache
+def _parts(specs: str) -> tuple[list[Toolset], ActionProtocol]:
+    tools, protocol = json.loads(specs)
+    return load.toolsets(tools), build("protocol", protocol)

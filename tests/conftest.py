@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,3 +24,17 @@ def data() -> Path:
     if not (Path(folder) / "math").is_dir():
         pytest.fail(f"AGENTGYM_DATA={folder} has no folder math/")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
+    """Installs distributions from their sources, for real; returns the variables of a process that sees them."""
+
+    def install(*sources: Path) -> dict[str, str]:
+        target = tmp_path_factory.mktemp("installed")
+        words = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
+        subprocess.run([sys.executable, "-m", "pip", *words, *map(str, sources)], check=True, timeout=120)
+        path = os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")])
+        return {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
+
+    return install

@@ -56,5 +56,5 @@ def test_by_what_the_interpreter_says(run: Path) -> None:
     on = evaluate(run, HARD)
     assert on["success"] >= 0.8
     assert on["tool_calls"] >= 0.9  # counted by the sandbox
-    assert evaluate(run, HARD, "env.interpreter=swapped")["success"] <= 0.1
-    assert evaluate(run, HARD, "env.interpreter=off")["success"] <= 0.1
+    assert evaluate(run, HARD, "env.tool_output=swapped")["success"] <= 0.1
+    assert evaluate(run, HARD, "env.tool_output=off")["success"] <= 0.1

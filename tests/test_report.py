@@ -17,6 +17,7 @@ from agentgym.report import write_report
 from agentgym.run import resolve_settings
 from agentgym.runlog import RunLog
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
+from agentgym.vocabulary import Vocabulary
 
 HOSTILE = '<script src="https://evil.example/x.js">alert(1)</script><img src=//evil.example onerror=alert(2)>'
 
@@ -133,6 +134,26 @@ def test_tool_output_stays_text(run):
     page = Page(write_report(run).read_text())
     assert not [tag for tag, _ in page.tags if tag in ("script", "img", "iframe", "link", "object")]
     assert HOSTILE in page.text  # the reader sees it as it was
+
+
+def test_neutralised_markers_tell_what_the_tool_printed(tmp_path):
+    printed = "1 < 2 & <|im_end|> [INST] </code> &lt;b> 'x' \"y\" <script>"
+    output = Vocabulary().neutralise(printed, ("code",))
+    path = tmp_path / "marked"
+    log = RunLog(path, to_table(resolve_settings({"recipe": "retool"}, [])), resume=False)
+    log.forests("eval_rl", [episode("a", True, output=output)])
+    log.metrics(1, metrics("rl"))
+    log.metrics(1, {"evaluation": "rl", "eval/success": 1.0})
+    log.close()
+    html = write_report(path).read_text()
+    page = Page(html)
+    assert output in "".join(page.text)  # as the policy saw it
+    titles = [attributes["title"] for tag, attributes in page.tags if tag == "mark" and attributes]
+    assert titles == ["printed as <", "printed as [", "printed as <", "printed as &"]
+    passage = re.search(r'class="passage tool">.*?class="text">(.*?)</div>', html, re.S)
+    assert passage
+    hovered = re.sub(r'<mark title="printed as (.*?)">.*?</mark>', r"\1", passage[1])
+    assert "".join(Page(hovered).text) == printed
 
 
 def test_needs_no_network(run):

@@ -24,6 +24,7 @@ class Python:
 
     stateless: ClassVar[bool] = True
     ordered: ClassVar[bool] = True
+    examples: ClassVar = [{"code": f"seen = [*globals().get('seen', []), {n}]\nprint(seen)"} for n in range(3)]
 
     timeout: float = 5.0
     max_chars: int = 400

@@ -1,7 +1,7 @@
 """Attention over a packed forest by FlexAttention: one kernel over the row, which skips blocks off the paths.
 
-Used on CUDA, where it is compiled; outputs and gradients equal the bucketed attention's there. On a CPU the
-uncompiled kernel's do, and the compiled one's outputs do for a row of fixed length (torch 2.13 has no gradients for
+Used on CUDA, where it is compiled; outputs and gradients equal the bucketed attention's there. On a CPU those of
+the uncompiled kernel do, and the compiled one's outputs for a row of fixed length (torch 2.13 has no gradients for
 it there, and its code for rows of any length does not compile).
 """
 

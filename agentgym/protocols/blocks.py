@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+TEMPLATE_TAGS = ("tool_call", "tool_response")
+"""What chat templates put around calls and outputs, as tokens of their own in some models' vocabularies."""
+
 
 class Loose(NamedTuple):
     """A tag without its partner. rest: the text from there on."""

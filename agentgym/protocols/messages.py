@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agentgym.protocol import Malformed
 from agentgym.protocols.answers import AnswerForm
+from agentgym.protocols.blocks import TEMPLATE_TAGS
 from agentgym.tool import Result, ToolSpec
 from agentgym.types import Message, Observation
 
@@ -24,7 +25,7 @@ class MessageDialogue:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        return ("tool_call", "tool_response", *self.answers.tags)  # chat templates write the first two
+        return (*self.answers.tags, *TEMPLATE_TAGS)
 
     @property
     def how_to_answer(self) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.protocol import Malformed, Said
 from agentgym.protocols.answers import AnswerForm
-from agentgym.protocols.blocks import Loose, marks_of, read_blocks
+from agentgym.protocols.blocks import TEMPLATE_TAGS, Loose, marks_of, read_blocks
 from agentgym.protocols.call_tags import CallTag
 from agentgym.tool import Call, Result, ToolSpec
 from agentgym.types import Observation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TagDialogue:
     """A dialogue in tags.
 
@@ -37,13 +38,13 @@ class TagDialogue:
                     raise ConfigError(f"{owner} needs {mark}, which is taken by {taken[mark]}")
                 taken[mark] = owner
 
-    @property
+    @cached_property
     def stop(self) -> tuple[str, ...]:
         return tuple(f"</{tag}>" for tag in (*self._call_tags, *self.answers.tags))
 
-    @property
+    @cached_property
     def tags(self) -> tuple[str, ...]:
-        return (*self._call_tags, self.output, *self.answers.tags)
+        return (*self._call_tags, self.output, *self.answers.tags, *TEMPLATE_TAGS)
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
@@ -67,8 +68,7 @@ class TagDialogue:
 
     def parse(self, action: str) -> Said:
         blocks, loose = read_blocks(action, self._call_tags)
-        by_tag = {call.tag: call for call in self.calls}
-        calls = tuple(by_tag[tag].read(body) for tag, body in blocks)
+        calls = tuple(self._by_tag[tag].read(body) for tag, body in blocks)
         if not calls and loose is not None and (problem := self._problem(loose)):
             calls = (Malformed(problem),)
         if calls:
@@ -97,9 +97,13 @@ class TagDialogue:
         head, tail = f"\n<{self.output}>\n", f"\n</{self.output}>\n"
         return observation.removeprefix(head).removesuffix(tail).split(tail + head) if observation else []
 
-    @property
+    @cached_property
+    def _by_tag(self) -> dict[str, CallTag]:
+        return {call.tag: call for call in self.calls}
+
+    @cached_property
     def _call_tags(self) -> tuple[str, ...]:
-        return tuple(call.tag for call in self.calls)
+        return tuple(self._by_tag)
 
     def _problem(self, loose: Loose) -> str:
         """What is wrong with a tag that has no partner; nothing where the turn broke off before its end."""

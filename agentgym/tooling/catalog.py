@@ -12,7 +12,7 @@ from agentgym.tooling.load import FunctionToolset, toolset
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """name: as `tools=` takes it. source: who brought it. about: what it does, in a line; or why it cannot be had."""
+    """name: as `tools=` takes it. source: who brought it. about: what it does, or why it cannot be had; a line."""
 
     name: str
     source: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,12 @@ class FunctionTool:
     @property
     def spec(self) -> ToolSpec:
         return self.signature.spec
+
+    @property
+    def examples(self) -> Sequence[Mapping[str, Any]]:
+        """Arguments that the author gave to try it with: the attribute `examples` of a function or class."""
+        found: Sequence[Mapping[str, Any]] = getattr(self.target, "examples", ())
+        return found
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
         bound = self.signature.bind(arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,30 +58,29 @@ class Limiter:
     async def call(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
         """The tool's answer. Raises ToolError, ToolTimeout, ToolFailed for whatever else the tool raised, and
         errors of ours (a sandbox's, say) as they are."""
-        key = "" if self._answers is None else json.dumps(arguments, sort_keys=True, default=repr)
-        if self._answers is not None and key in self._answers:
-            self._answers.move_to_end(key)
-            return self._answers[key]
-        answer = await self._in_turn(lambda: self._tries(tool, arguments, context))
-        if self._answers is not None:
-            self._answers[key] = answer
-            if len(self._answers) > CACHED:
-                self._answers.popitem(last=False)
+        if self._answers is None:
+            calls = self._in_turn if self._shared else self._in_time
+            return await calls(tool, arguments, context)
+        key = json.dumps(arguments, sort_keys=True, default=repr)
+        if key not in self._answers:
+            self._answers[key] = await self._in_turn(tool, arguments, context)
+        self._answers.move_to_end(key)
+        answer = self._answers[key]
+        if len(self._answers) > CACHED:
+            self._answers.popitem(last=False)
         return answer
 
-    async def _in_turn(self, job: Callable[[], Awaitable[str]]) -> str:
+    async def _in_turn(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
         """The deadline begins when it is the call's turn: it is not this one that keeps the tool busy."""
-        if not self._shared:
-            return await self._in_time(job)
         async with AsyncExitStack() as stack:
             for gate in self._shared:
                 await stack.enter_async_context(gate)
-            return await self._in_time(job)
+            return await self._in_time(tool, arguments, context)
 
-    async def _in_time(self, job: Callable[[], Awaitable[str]]) -> str:
+    async def _in_time(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
         try:
             async with asyncio.timeout(self.limits.timeout) as deadline:
-                return await job()
+                return await self._tries(tool, arguments, context)
         except TimeoutError as error:
             if deadline.expired():
                 raise ToolTimeout(f"tool {self.name!r} gave no answer within {self.limits.timeout:g} s") from error

@@ -23,10 +23,12 @@ class Toolbox:
             if tool.spec.name in self._tools:
                 raise ConfigError(f"two tools are called {tool.spec.name!r}; leave one of them out")
             self._tools[tool.spec.name] = tool
+        self._limited = {name: limiters.of(tool) for name, tool in self._tools.items()}
 
     @classmethod
     async def open(cls, toolsets: Sequence[Toolset], context: ToolContext) -> Toolbox:
-        """The tools of a new episode. Raises ConfigError for two of one name, ToolFailed where one cannot be had."""
+        """The tools of a new episode. Raises ConfigError for two of one name, ToolFailed where one cannot be
+        had."""
         tools: list[Tool] = []
         try:
             for toolset in toolsets:
@@ -71,7 +73,7 @@ class Toolbox:
         budget.spent += limits.cost
         self.calls += 1
         try:
-            output = await self._limiters.of(tool).call(tool, call.arguments, self.context)
+            output = await self._limited[call.tool].call(tool, call.arguments, self.context)
         except ToolError as error:
             return Result(call, f"Error: {error}", False, limits.max_tokens)
         return Result(call, output, True, limits.max_tokens)

@@ -13,7 +13,6 @@ from agentgym.config import build
 from agentgym.env import Env
 from agentgym.envs.code_grading import CodeGraders
 from agentgym.envs.code_tests import call_tests
-from agentgym.envs.retool_protocol import read
 from agentgym.errors import SandboxError, TaskError
 from agentgym.sandboxes.auto import Auto
 from agentgym.services import Services
@@ -41,6 +40,11 @@ async def begin(services: Services, task: Task = TASK, **fields: Any) -> Env:
     env: Env = build("env", {"name": "code", **fields}).make(services)
     await env.reset(seed=0, options={"task": task})
     return env
+
+
+def printed(observation: str) -> str:
+    """What a program printed, as the observation shows it."""
+    return observation.removeprefix("\n<interpreter>\n").removesuffix("\n</interpreter>\n")
 
 
 async def test_an_episode(services: Services) -> None:
@@ -91,7 +95,7 @@ async def test_the_policys_session_does_not_know_the_tests(services: Services) -
     env = await begin(services)
     await env.step("<code>\nimport gc\n</code>")
     seen = await env.step("<code>\nprint([x for x in gc.get_objects() if '-' + '14' in str(x)[:10**5]])\n</code>")
-    assert "double" not in read(str(seen.observation))
+    assert "double" not in printed(str(seen.observation))
 
 
 async def test_a_failing_sandbox_is_an_error_not_a_reward() -> None:
@@ -109,7 +113,7 @@ async def test_demonstrations_solve_the_generated_tasks(services: Services) -> N
         await env.reset(seed=0, options={"task": task})
         script = env.demonstrate(random.Random(0))
         shown = await env.step(next(script))
-        assert task.prompt.endswith(f" is {read(str(shown.observation))}."), "the example is what it does"
+        assert task.prompt.endswith(f" is {printed(str(shown.observation))}."), "the example is what it does"
         result = await env.step(script.send(shown.observation))
         assert result.reward == 1.0
     await env.close()

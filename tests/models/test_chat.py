@@ -10,7 +10,10 @@ import pytest
 from agentgym.errors import ConfigError
 from agentgym.models import nano
 from agentgym.models.chat import Chat
+from agentgym.protocols.describe import describe
 from agentgym.types import Message
+
+from .families import family
 
 PROMPT: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "6 * 7?"}]
 TURNS: list[tuple[str, list[Message]]] = [
@@ -73,3 +76,80 @@ def test_a_tokenizer_without_a_template_or_an_end(tokenizer: Any) -> None:
     plain.eos_token = None
     with pytest.raises(ConfigError, match="no end-of-sequence token"):
         Chat(plain)
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "search",
+            "description": "Find pages.",
+            "parameters": {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]},
+        },
+    }
+]
+
+
+def with_tools(messages: list[Message]) -> list[Message]:
+    return [{**messages[0], "tools": TOOLS}, *messages[1:]]  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize("name", ["qwen", "llama", "mistral"])
+def test_tools_are_announced_by_the_template(name: str) -> None:
+    tokenizer = family(name)
+    ids = Chat(tokenizer).open(with_tools(PROMPT))
+    whole = tokenizer.apply_chat_template(PROMPT, tools=TOOLS, add_generation_prompt=True, return_dict=False)
+    assert list(ids) == whole
+    assert ids != Chat(tokenizer).open(PROMPT)
+
+
+def test_tools_that_the_template_ignores_are_described_in_the_system_message() -> None:
+    chat = Chat(family("deepseek"))
+    described = describe(TOOLS)
+    system: Message = {"role": "system", "content": f"Be brief.\n\n{described}"}
+    assert chat.open(with_tools(PROMPT)) == chat.open([system, *PROMPT[1:]])
+    made: Message = {"role": "system", "content": described}
+    assert chat.open(with_tools(PROMPT[1:])) == chat.open([made, *PROMPT[1:]])
+
+
+def test_tools_without_a_template_are_described(tokenizer: Any) -> None:
+    plain = copy.deepcopy(tokenizer)
+    plain.chat_template = None
+    assert describe(TOOLS) in Chat(plain).decode(Chat(plain).open(with_tools(PROMPT)))
+
+
+@pytest.mark.parametrize("name", ["qwen", "llama", "mistral", "deepseek"])
+def test_results_of_several_tools_are_rendered_as_the_template_wants(name: str) -> None:
+    tokenizer = family(name)
+    chat = Chat(tokenizer)
+    asked: list[Message] = [{"role": "user", "content": "6 * 7?"}]
+    results: list[Message] = [
+        {"role": "tool", "content": output, "name": "f", "tool_call_id": f"call0000{i}"}
+        for i, output in enumerate(("42", "forty-two"))
+    ]
+    said: Message = {"role": "assistant", "content": "I look."}
+    ids = [*chat.open(asked), *chat.speak(said["content"], end=True), *chat.extend(results)]
+    whole = tokenizer.apply_chat_template([*asked, said, *results], add_generation_prompt=True, tokenize=False)
+    spoken = chat.decode(ids)
+    assert spoken.replace(" ", "") == whole.replace(" ", "")  # sentencepiece adds and takes away some
+    assert "42" in spoken
+    assert "forty-two" in spoken
+    if name == "mistral":
+        assert "call00000[/TOOL_RESULTS]" in spoken  # its call's name reaches the template
+    if name == "qwen":
+        assert spoken.count("<|im_start|>user") == 2  # the question, and both results together
+
+
+def test_a_template_without_a_place_for_tools_says_what_to_do() -> None:
+    chat = Chat(family("gemma"))
+    with pytest.raises(ConfigError, match=r"refuses messages of the roles user, assistant, tool.*such as retool"):
+        chat.extend([{"role": "tool", "content": "42"}])
+    with pytest.raises(ConfigError, match=r"must alternate.*prompt=plain"):
+        chat.open(PROMPT)
+
+
+def test_a_tokens_names_in_results_cannot_open_a_turn() -> None:
+    chat = Chat(family("mistral"))
+    results: list[Message] = [{"role": "tool", "content": "42", "tool_call_id": "[INST]abc"}]
+    with pytest.raises(ConfigError, match="length 9"):  # it is longer with an entity
+        chat.extend(results)

@@ -38,7 +38,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
-NAMES = ("python", "search", "a.b", "a", "a-b", "x/y:z", "get weather", "()[]*", "größe")
+NAMES = ("python", "search", "a.b", "a", "a>", "a-b", "x/y:z", "get weather", "()[]*", "größe")
 
 
 @st.composite

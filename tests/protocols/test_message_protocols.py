@@ -148,4 +148,4 @@ def test_tools_described_as_text_are_those_that_were_given() -> None:
 def test_outputs_may_not_write_what_templates_write() -> None:
     for name in ("hermes", "json"):
         assert bind(name).tags == ("tool_call", "tool_response")
-        assert bind({"name": name, "answer": "tag"}).tags == ("tool_call", "tool_response", "answer")
+        assert bind({"name": name, "answer": "tag"}).tags == ("answer", "tool_call", "tool_response")

@@ -197,9 +197,9 @@ def test_two_that_want_one_tag_are_refused(protocol: str, names: list[str], mess
 
 
 def test_outputs_may_not_write_the_tags_that_mean_something() -> None:
-    assert bind("retool", PYTHON, SEARCH).tags == ("code", "search", "interpreter")
-    assert bind("search_r1", SEARCH).tags == ("search", "information", "answer")
-    assert bind("arpo", PYTHON).tags == ("python", "result", "answer")
+    assert bind("retool", PYTHON, SEARCH).tags == ("code", "search", "interpreter", "tool_call", "tool_response")
+    assert bind("search_r1", SEARCH).tags == ("search", "information", "answer", "tool_call", "tool_response")
+    assert bind("arpo", PYTHON).tags == ("python", "result", "answer", "tool_call", "tool_response")
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agentgym.tooling.catalog import catalog
-
-from . import installing
 
 WHOLE = '''
 class Shout:
@@ -42,11 +41,32 @@ BROKEN = {
 }
 
 
+def distribution(folder: Path, name: str, modules: dict[str, str], points: dict[str, str], group: str) -> Path:
+    """Sources of a distribution with these modules and entry points."""
+    folder.mkdir()
+    for module, text in modules.items():
+        (folder / f"{module}.py").write_text(text)
+    entries = "".join(f'{key} = "{value}"\n' for key, value in points.items())
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        f'[project]\nname = "{name}"\nversion = "1.2"\n[project.entry-points."{group}"]\n{entries}'
+        f"[tool.setuptools]\npy-modules = {list(modules)}\n"
+    )
+    return folder
+
+
+def agentgym(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "agentgym", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(
+    tmp_path_factory: pytest.TempPathFactory, install: Callable[..., dict[str, str]]
+) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("plugins")
     points = {"shout": "whole:Shout", "python": "whole:python", "twice": "whole:twice"}
-    whole = installing.distribution(folder / "a", "whole-tools", {"whole": WHOLE}, points, "agentgym.tools")
+    whole = distribution(folder / "a", "whole-tools", {"whole": WHOLE}, points, "agentgym.tools")
     points = {
         "no_module": "no_module:f",
         "leaver": "leaver:f",
@@ -54,12 +74,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "absent": "unhinted:g",
         "twice": "no_module:twice",
     }
-    broken = installing.distribution(folder / "b", "broken-tools", BROKEN, points, "agentgym.tools")
-    return installing.install(folder / "target", whole, broken)
+    broken = distribution(folder / "b", "broken-tools", BROKEN, points, "agentgym.tools")
+    return install(whole, broken)
 
 
 def test_every_tool_is_listed_and_a_broken_one_says_why(environment: dict[str, str]) -> None:
-    done = installing.agentgym(environment, "list", "tools")
+    done = agentgym(environment, "list", "tools")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("ok   python (built-in): Run Python code in a session")
@@ -118,10 +138,10 @@ def test_names_of_ones_own_are_told_of_as_well() -> None:
     ("word", "one"), [("env", "maze"), ("envs", "maze"), ("sandboxes", "local"), ("recipe", "grpo")]
 )
 def test_a_kind_is_listed_by_name(word: str, one: str) -> None:
-    assert one in installing.agentgym(dict(os.environ), "list", word).stdout.splitlines()
+    assert one in agentgym(dict(os.environ), "list", word).stdout.splitlines()
 
 
 def test_an_unknown_kind_is_named() -> None:
-    wrong = installing.agentgym(dict(os.environ), "list", "evn")
+    wrong = agentgym(dict(os.environ), "list", "evn")
     assert wrong.returncode == 2
     assert "list takes one kind, not 'evn': did you mean 'env'?" in wrong.stderr

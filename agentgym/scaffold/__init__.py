@@ -1,0 +1,1 @@
+"""What `agentgym init` writes: a folder of templates for each kind of plugin."""
