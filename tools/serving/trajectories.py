@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import re
@@ -13,9 +14,9 @@ from weakref import WeakValueDictionary
 
 from agentgym.config import build
 from agentgym.errors import AgentgymError
-from agentgym.protocol import ActionProtocol, Dialogue
+from agentgym.protocol import ActionProtocol, Dialogue, Malformed
 from agentgym.services import Services
-from agentgym.tool import Call, ToolContext, Toolset
+from agentgym.tool import Call, Result, ToolContext, Toolset
 from agentgym.tooling.load import toolsets
 from agentgym.tooling.toolbox import Toolbox
 from agentgym.tools.serving.settings import ServeTools
@@ -118,11 +119,18 @@ class Trajectories:
         if not said:
             return Reply({"obs": self._dialogue.how_to_call, "invalid_reason": "no call of a tool"}, valid=False)
         results = iter(await toolbox.run([call for call in said if isinstance(call, Call)]))
-        answers = [next(results) if isinstance(call, Call) else call for call in said]
+        answers = [self._shown(next(results) if isinstance(call, Call) else call) for call in said]
         observation = self._dialogue.observe(answers)
         if not isinstance(observation, str):
             observation = "\n".join(message["content"] for message in observation)
         return Reply(observation, valid=all(getattr(answer, "ok", False) for answer in answers))
+
+    def _shown(self, answer: Result | Malformed) -> Result | Malformed:
+        """With a text that can be nothing but data, and is not too long."""
+        safe = functools.partial(self._services.vocabulary.neutralise, tags=self._dialogue.tags)
+        if isinstance(answer, Malformed):
+            return Malformed(safe(answer.reason))
+        return replace(answer, output=self._services.vocabulary.clip(safe(answer.output), answer.max_tokens))
 
     def _fenced(self, text: str) -> tuple[Call, ...]:
         """VerlTool's `python` also takes fenced blocks, all those of a turn as one program."""
