@@ -13,7 +13,7 @@ from mcp.server.stdio import stdio_server
 
 from agentgym.mcp.http import running
 from agentgym.mcp.server import ToolServer
-from agentgym.mcp.settings import ServeMcp
+from agentgym.mcp.settings import STDIO, ServeMcp
 from agentgym.services import Services
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ async def serve_mcp(open_toolbox: OpenToolbox, settings: ServeMcp, say: Callable
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with Services() as services:
         tools = ToolServer(open_toolbox, services, settings.sandbox)
-        if settings.port is None:
+        if settings.port == STDIO:
             gone = await _serve_stdio(tools, stop)
         else:
             async with running(tools.server, settings) as url:

@@ -17,7 +17,8 @@ PLUGINS = ("envs", "tools", "sandboxes", "trainers")
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The commands of a virtual environment with the wheel in it; what agentgym needs is borrowed from this one."""
+    """The commands of a virtual environment with the wheel in it; what agentgym needs is borrowed from this
+    one."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out")
     for name in ("agentgym", *PLUGINS):
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -12,7 +12,7 @@ from typing import Any
 
 from agentgym.errors import ToolError
 from agentgym.mcp.serve import serve_mcp
-from agentgym.mcp.settings import ServeMcp
+from agentgym.mcp.settings import STDIO, ServeMcp
 from agentgym.services import Services
 from agentgym.tool import Limits, Tool, ToolContext, ToolSpec
 from agentgym.tooling.load import toolsets
@@ -70,7 +70,7 @@ class Tools:
 
 
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if sys.argv[1:] else None
+    port = int(sys.argv[1]) if sys.argv[1:] else STDIO
     settings = ServeMcp(port=port, sandbox={"name": "local", "preload": []})
     asyncio.run(
         serve_mcp(
