@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
@@ -161,7 +162,7 @@ async def test_what_breaks_or_hangs_is_the_machinery(making: Making) -> None:
         await env.step(act("fail"))
     await env.reset(options=seeded(0))
     with pytest.raises(ToolTimeout, match=r"no answer within 0\.3 s"):
-        await env.step(act("hang"))
+        await asyncio.wait_for(env.step(act("hang")), 20)
     await env.reset(options=seeded(0))
     assert (await env.step(act("stop"))).truncated
 
