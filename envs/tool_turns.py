@@ -18,11 +18,11 @@ from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, opening
 from agentgym.tool import Budget, Call, Limits, Result, ToolContext, Toolset
 from agentgym.tooling import load
-from agentgym.tooling.toolbox import Toolbox
 from agentgym.types import Message, Outcome, Task
 
 if TYPE_CHECKING:
     from agentgym.services import Services
+    from agentgym.tooling.toolbox import Toolbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +100,8 @@ class ToolTurnsEnv(Env):
         return self._box
 
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
+        from agentgym.tooling.toolbox import Toolbox  # it brings asyncio, which a dry run does without
+
         self._turns = self._malformed = 0
         config = self.config
         context = ToolContext(self.services, rng, config.sandbox, Budget(config.budget), secrets.token_hex(8))
