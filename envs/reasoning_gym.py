@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class ReasoningGym:
     """One turn a task; the reward is the family's score, from 0 to 1, and a full score is a success.
 
-    family, options: as in `tasks/reasoning_gym.py`. style: one of Reasoning Gym's system prompts. prompt: whether it
-    is shown. timeout: seconds that scoring may take. The scorers run in this process, and those of some
+    family, options: as in `tasks/reasoning_gym.py`. style: one of Reasoning Gym's system prompts. prompt: whether
+    it is shown. timeout: seconds that scoring may take. The scorers run in this process, and those of some
     families (of algebra) evaluate what the policy wrote.
     """
 
