@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from agentgym.check import check_env
@@ -59,25 +60,23 @@ async def alone(kind: str, row: dict[str, Any], script: list[str]) -> tuple[floa
     """The reward of verifiers' own loop, with an OpenAI client that recites; and what the model was shown last."""
     import verifiers as vf
     from openai import AsyncOpenAI
-    from openai.types.chat import ChatCompletion
     from verifiers.clients import OpenAIChatCompletionsClient
 
     answers, shown = iter(script), []
-    client = AsyncOpenAI(api_key="none", base_url="http://127.0.0.1:9")
 
-    async def create(*, messages: Any, **_: Any) -> Any:
+    def recite(request: httpx.Request) -> httpx.Response:
+        messages = json.loads(request.content)["messages"]
         shown[:] = [message["content"] for message in messages if message["role"] != "assistant"]
-        text, calls = next(answers), None
-        if text.startswith("{"):
-            function = {"name": "multiply", "arguments": json.dumps(json.loads(text)["arguments"])}
-            calls = [{"id": "call_0", "type": "function", "function": function}]
-        message = {"role": "assistant", "content": text, "tool_calls": calls}
+        message: dict[str, Any] = {"role": "assistant", "content": next(answers)}
+        if message["content"].startswith("{"):
+            function = {"name": "multiply", "arguments": json.dumps(json.loads(message["content"])["arguments"])}
+            message["tool_calls"] = [{"id": "call_0", "type": "function", "function": function}]
         choice = {"index": 0, "finish_reason": "stop", "message": message}
-        return ChatCompletion.model_validate(
-            {"id": "x", "created": 0, "model": "m", "object": "chat.completion", "choices": [choice]}
-        )
+        body = {"id": "x", "created": 0, "model": "m", "object": "chat.completion", "choices": [choice]}
+        return httpx.Response(200, json=body)
 
-    client.chat.completions.create = create  # type: ignore[method-assign, assignment]
+    http = httpx.AsyncClient(transport=httpx.MockTransport(recite))
+    client = AsyncOpenAI(api_key="none", base_url="http://model", http_client=http)
     env = vf.load_environment("vf_tasks", kind=kind)
     output = await env.run_rollout(row, OpenAIChatCompletionsClient(client), "m", {})
     await client.close()
