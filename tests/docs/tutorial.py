@@ -21,6 +21,7 @@ class Shell:
     def run(self, command: str) -> str:
         """What it prints; it must succeed."""
         env = {**os.environ, "PATH": f"{self.commands}:{os.environ['PATH']}", "PYTHONPATH": ""}
+        env["PIP_NO_BUILD_ISOLATION"] = "0"  # which means none, and so no downloads
         done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
