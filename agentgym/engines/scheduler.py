@@ -44,7 +44,7 @@ class TorchEngine:
         limit = getattr(model.config, "max_position_embeddings", None) or config.max_len
         self.max_len = min(config.max_len, limit)
         self.prefilled = self.decoded = 0
-        self._decoder = choose_decoder(model, self.max_len, compiled=config.compile)
+        self._decoder = choose_decoder(model, self.max_len)
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
         self._bytes = token_bytes(tokenizer, self.vocab_size)
         self._eos = _eos_ids(model, tokenizer)

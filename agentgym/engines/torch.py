@@ -19,7 +19,6 @@ class Torch:
     max_sequences: slots, for sequences being sampled and for sessions waiting for a tool.
     max_len: tokens of a sequence, prompt and samples together; the model's own limit if that is lower.
     prefill_tokens: most prompt tokens computed between two decode steps.
-    compile: fuse the layers with torch.compile, for GPUs: a minute at the start, and slower on a CPU.
     """
 
     device: str = "auto"
@@ -27,7 +26,6 @@ class Torch:
     max_sequences: int = 256
     max_len: int = 4096
     prefill_tokens: int = 4096
-    compile: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

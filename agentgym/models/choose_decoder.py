@@ -13,17 +13,13 @@ from agentgym.models.hf_decoder import HFDecoder
 from agentgym.models.llama_decoder import LlamaDecoder
 
 
-def choose_decoder(model: Any, max_len: int, *, compiled: bool = False) -> Decoder:
+def choose_decoder(model: Any, max_len: int) -> Decoder:
     """The fast forward pass where the architecture has one, else transformers' own; checked against the
-    model's plain forward on a few tokens. Raises ConfigError for attention that neither honours, and for
-    compiling what cannot be compiled."""
+    model's plain forward on a few tokens. Raises ConfigError for attention that neither honours."""
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     _refuse_short_window(base.config, max_len)
     if LlamaDecoder.fits(base.config):
-        decoder: Decoder = LlamaDecoder(base, max_len, compiled=compiled)
-    elif compiled:
-        family = ", ".join(LlamaDecoder.FAMILY)
-        raise ConfigError(f"engine.compile works with {family}, not with {base.config.model_type}")
+        decoder: Decoder = LlamaDecoder(base, max_len)
     else:
         decoder = HFDecoder(base)
     with torch.inference_mode():

@@ -22,7 +22,7 @@ class LlamaDecoder:
 
     FAMILY: ClassVar = ("llama", "mistral", "qwen2", "qwen3")
 
-    def __init__(self, model: Any, max_len: int, *, compiled: bool = False) -> None:
+    def __init__(self, model: Any, max_len: int) -> None:
         config = model.config
         self.model = model
         self.layers: int = config.num_hidden_layers
@@ -31,9 +31,6 @@ class LlamaDecoder:
         self.head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.refresh()
         self._tables(max_len)
-        if compiled:  # one graph for all layers, and for all numbers of tokens beyond 1
-            self._before = torch.compile(self._before, dynamic=True)  # type: ignore[method-assign]
-            self._after = torch.compile(self._after, dynamic=True)  # type: ignore[method-assign]
 
     @staticmethod
     def fits(config: Any) -> bool:

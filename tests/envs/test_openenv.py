@@ -129,7 +129,7 @@ async def test_a_slow_step_is_a_timeout_and_its_late_answer_is_not_taken_for_the
     async with scripted(shows("begin"), None) as (url, _):
         env = making(url, timeout=0.3)
         await env.reset(options={"task": SEVEN})
-        with pytest.raises(ToolTimeout, match="gave no answer to step within 0.3 s") as failed:
+        with pytest.raises(ToolTimeout, match=r"gave no answer to step within 0\.3 s") as failed:
             await env.step("hello")
         assert classify(failed.value) is Outcome.TOOL_TIMEOUT
         with pytest.raises(EnvError, match="gave no answer"):
@@ -138,7 +138,8 @@ async def test_a_slow_step_is_a_timeout_and_its_late_answer_is_not_taken_for_the
 
 async def test_a_server_that_dies_ends_the_episode_as_an_error_of_the_machinery(making: Making) -> None:
     script = (
-        "import asyncio; from agentgym.openenv.server import serve; from agentgym.openenv.settings import ServeEnv\n"
+        "import asyncio\nfrom agentgym.openenv.server import serve\n"
+        "from agentgym.openenv.settings import ServeEnv\n"
         f"asyncio.run(serve(ServeEnv(env={ODD!r}, port=0), lambda text: print(text, flush=True)))"
     )
     async with program("-c", script) as (process, url):
@@ -223,7 +224,7 @@ async def test_wrong_settings_are_named(making: Making) -> None:
             await making(url, action="messages").reset(options={"task": SEVEN})
         with pytest.raises(ConfigError, match="did you mean 'prompt'"):
             await making(url, observation="promt").reset(options={"task": SEVEN})
-    with pytest.raises(EnvError, match="no OpenEnv server at http://127.0.0.1:9"):
+    with pytest.raises(EnvError, match=r"no OpenEnv server at http://127\.0\.0\.1:9"):
         await making("ws://127.0.0.1:9").reset(options={"task": SEVEN})
     with pytest.raises(ConfigError, match="url must begin with"):
         making("127.0.0.1:9")
