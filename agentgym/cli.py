@@ -146,19 +146,14 @@ def _show_checks(results: list[CheckResult]) -> None:
 
 @app.command(context_settings=FREE)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[key=value]...")
-def serve(words: tuple[str, ...]) -> None:
-    """Serve a sandbox to other machines: agentgym serve sandbox=local port=8811 token_file=FILE"""
-    from agentgym import config
-    from agentgym.sandboxes.serving.settings import Serve
+@click.option("--mcp", is_flag=True, help="Offer tools to MCP clients: over stdin and stdout, or HTTP with port=.")
+def serve(words: tuple[str, ...], mcp: bool) -> None:
+    """Serve a sandbox, tools or an environment: agentgym serve sandbox=local | tools=python,my.py:f |
+    env=retool"""
+    from agentgym.config import parse_overrides
+    from agentgym.serve import serving
 
-    settings = config.convert(Serve, config.parse_overrides(words), "serve")
-    try:
-        from agentgym.sandboxes.serving import server
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"agentgym serve needs the extra `serve` (pip install -e '.[serve]'): there is no {error.name}"
-        ) from error
-    _run(server.serve(settings, click.echo))
+    _run(serving(parse_overrides(words), mcp, click.echo))
 
 
 @app.command("list")

@@ -23,7 +23,12 @@ COSTS = {
     "starlette": "no `agentgym serve`",
     "uvicorn": "no `agentgym serve`",
     "prometheus-client": "no `agentgym serve`",
+    "websockets": "no env=openenv, no `agentgym serve env=NAME`",
     "docker": "no sandbox=docker",
+    "mcp": "no tools of MCP servers, and none for MCP clients",
+    "reasoning-gym": "no env=reasoning_gym",
+    "skyrl-gym": "no env=skyrl_gym",
+    "verifiers": "no env=verifiers",
     "datasets": "no tasks from the Hugging Face hub; local files and generators work",
 }
 """Distribution -> what is missing without it. Which of them are required says the installed package itself."""

@@ -140,6 +140,14 @@ def env_for(settings: Settings, model: Any) -> EnvConfig:
     return found
 
 
+def model_path(name: str) -> str:
+    """A model by name or path; a run's directory stands for its newest checkpoint."""
+    from agentgym.trainers.checkpoint import latest
+
+    newest = latest(Path(name) / "checkpoints")
+    return name if newest is None else str(newest)
+
+
 def task_source(settings: Settings) -> TaskSource:
     """The environment's tasks."""
     source: TaskSource = build("env", settings.env).source()
@@ -172,7 +180,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
 
     device = resolve_device(settings.device)
     model, tokenizer = load_policy(
-        settings.model, seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
+        model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
     )
     engine = build("engine", settings.engine).start(model, tokenizer)
     env = env_for(settings, model)
@@ -238,7 +246,7 @@ def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     from agentgym.runlog import check_directory
 
     check_directory(path, resume=settings.resume)
-    check_model(settings.model)
+    check_model(model_path(settings.model))
     for split in ("train", "eval"):
         source.draw(1, random.Random(0), split)
 

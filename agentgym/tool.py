@@ -2,7 +2,7 @@
 
 A tool is a plain or async function; its type hints and docstring are its schema. One that holds state is a class
 with `__call__` and `fork`. Neither needs anything of ours, except what it asks for: `ToolContext` as a parameter's
-type hint, `ToolError` to refuse, `@tool(...)` to set limits.
+type hint, `ToolError` to refuse, `@limits(...)` to set limits.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ class Limits:
                 raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
 
 
-def tool(**limits: Any) -> Callable[[T], T]:
-    """Give a function or class limits of its own: `@tool(timeout=5, retries=2)`. Fields as in Limits."""
+def limits(**fields: Any) -> Callable[[T], T]:
+    """Give a function or class limits of its own: `@limits(timeout=5, retries=2)`. Fields as in Limits."""
 
     def mark(thing: T) -> T:
-        setattr(thing, MARK, Limits(**limits))
+        setattr(thing, MARK, Limits(**fields))
         return thing
 
     return mark

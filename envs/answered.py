@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 from agentgym.env import StepResult
 from agentgym.envs.grading import Checker, grade
-from agentgym.envs.tool_turns import ToolTurns, ToolTurnsEnv
+from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
 from agentgym.types import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered(ToolTurns, ABC):
-    """Fields as in ToolTurns, and: checker: how answers are compared. demo_direct_rate: share of demonstrations
-    that answer at once, as one who knows would: a policy that copies them guesses, and must find out for itself
-    when a call pays.
+class AnsweredConfig(ToolTurnsConfig, ABC):
+    """Fields as in ToolTurnsConfig, and: checker: how answers are compared. demo_direct_rate: share of
+    demonstrations that answer at once, as one who knows would: a policy that copies them guesses, and must find
+    out for itself when a call pays.
     """
 
     checker: Checker = "auto"
     demo_direct_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        ToolTurns.__post_init__(self)
+        ToolTurnsConfig.__post_init__(self)
         if not 0 <= self.demo_direct_rate <= 1:
             raise ValueError(f"demo_direct_rate must be from 0 to 1, not {self.demo_direct_rate}")
 
@@ -30,7 +30,7 @@ class Answered(ToolTurns, ABC):
 class AnsweredEnv(ToolTurnsEnv):
     """One episode."""
 
-    config: Answered
+    config: AnsweredConfig
 
     async def finish(self, answer: str | None) -> StepResult:
         assert self.task is not None

@@ -10,7 +10,7 @@ from agentgym.config import Spec, build
 from agentgym.env import Demonstration, StepResult
 from agentgym.envs.code_grading import CodeGraders, Score
 from agentgym.envs.code_tests import find_tests
-from agentgym.envs.tool_turns import ToolTurns, ToolTurnsEnv
+from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
 from agentgym.tools.python import strip_fence
 from agentgym.types import Message, Outcome, Task
 
@@ -30,12 +30,12 @@ yourself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Code(ToolTurns):
+class Code(ToolTurnsConfig):
     """A problem, a Python interpreter to try things in, and a program, tested where it cannot reach the tests.
 
-    Fields as in ToolTurns, and: timeout: seconds a program on the way may run. reward: `all` pays reward_right for
-    a program that passes everything and reward_wrong for any other, `fraction` pays between the two for the share
-    of cases that hold. grading_timeout: seconds that all cases of a program may take together.
+    Fields as in ToolTurnsConfig, and: timeout: seconds a program on the way may run. reward: `all` pays
+    reward_right for a program that passes everything and reward_wrong for any other, `fraction` pays between the
+    two for the share of cases that hold. grading_timeout: seconds that all cases of a program may take together.
     """
 
     tasks: Spec = "functions"
@@ -44,7 +44,7 @@ class Code(ToolTurns):
     grading_timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        ToolTurns.__post_init__(self)
+        ToolTurnsConfig.__post_init__(self)
         for name in ("timeout", "grading_timeout"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0 seconds, not {getattr(self, name)}")

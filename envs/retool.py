@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from agentgym.config import Spec
 from agentgym.env import Demonstration
 from agentgym.envs import retool_demos
-from agentgym.envs.answered import Answered, AnsweredEnv
+from agentgym.envs.answered import AnsweredConfig, AnsweredEnv
 
 if TYPE_CHECKING:
     from agentgym.services import Services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retool(Answered):
+class Retool(AnsweredConfig):
     """A question, a Python interpreter that lives as long as the episode, one checked answer.
 
-    Fields as in Answered, and: timeout: seconds a program may run. demo_error_rate: share of demonstrations that
-    first make a mistake and correct it.
+    Fields as in AnsweredConfig, and: timeout: seconds a program may run. demo_error_rate: share of demonstrations
+    that first make a mistake and correct it.
     """
 
     tasks: Spec = "arith"
@@ -28,7 +28,7 @@ class Retool(Answered):
     demo_error_rate: float = 0.1
 
     def __post_init__(self) -> None:
-        Answered.__post_init__(self)
+        AnsweredConfig.__post_init__(self)
         if self.timeout <= 0:
             raise ValueError(f"timeout must be above 0 seconds, not {self.timeout}")
         if not 0 <= self.demo_error_rate <= 1:

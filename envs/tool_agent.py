@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from agentgym.config import Spec
 from agentgym.env import Demonstration
 from agentgym.envs import retool_demos
-from agentgym.envs.answered import Answered, AnsweredEnv
+from agentgym.envs.answered import AnsweredConfig, AnsweredEnv
 from agentgym.errors import TaskError
 from agentgym.tool import Call
 from agentgym.types import Observation
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolAgent(Answered):
+class ToolAgent(AnsweredConfig):
     """A question, tools, one checked answer.
 
-    Fields as in Answered, and: tools: names, `path/to/file.py:name`, `package.module:name`, `mcp:...`, or tables
-    with a name, limits and the tool's own fields; as text, separated by commas. protocol: how the policy calls
-    them. Tasks whose `info.calls` holds the right calls ({"name": ..., "arguments": {...}}) can be demonstrated.
+    Fields as in AnsweredConfig, and: tools: names, `path/to/file.py:name`, `package.module:name`, `mcp:...`, or
+    tables with a name, limits and the tool's own fields; as text, separated by commas. protocol: how the policy
+    calls them. Tasks whose `info.calls` holds the right calls ({"name": ..., "arguments": {...}}) can be
+    demonstrated.
     """
 
     runs_programs: ClassVar[bool] = False
@@ -36,7 +37,7 @@ class ToolAgent(Answered):
     tasks: Spec = "arith"
 
     def __post_init__(self) -> None:
-        Answered.__post_init__(self)
+        AnsweredConfig.__post_init__(self)
         self.parts()  # a wrong name is wrong before anything is played
 
     def make(self, services: Services) -> ToolAgentEnv:

@@ -18,15 +18,15 @@ from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, opening
 from agentgym.tool import Budget, Call, Limits, Result, ToolContext, Toolset
 from agentgym.tooling import load
-from agentgym.tooling.toolbox import Toolbox
 from agentgym.types import Message, Outcome, Task
 
 if TYPE_CHECKING:
     from agentgym.services import Services
+    from agentgym.tooling.toolbox import Toolbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolTurns(ABC):
+class ToolTurnsConfig(ABC):
     """tasks, eval_tasks: see `tasks/source.py`. max_turns: turns with calls and the answer, together. call_cost:
     taken off the reward for each call. budget: what an episode's calls may cost together, by the tools' own
     `cost`. tool_output: `off` and `swapped` (each output replaced by the same tool's in another episode) show
@@ -74,13 +74,13 @@ class ToolTurns(ABC):
 class ToolTurnsEnv(Env):
     """One episode. What its tools hold is opened by the first call that needs it."""
 
-    config: ToolTurns
+    config: ToolTurnsConfig
     goal: ClassVar[str] = "Solve the problem. You can call tools while you think."
     """What a policy that follows instructions is told first."""
     how_to_answer: ClassVar[str] = ""
     """How it is to answer, where that is not for the protocol to say."""
 
-    def __init__(self, config: ToolTurns, services: Services) -> None:
+    def __init__(self, config: ToolTurnsConfig, services: Services) -> None:
         super().__init__(config, services)
         self._box: Toolbox | None = None
         self._turns = self._malformed = 0
@@ -100,6 +100,8 @@ class ToolTurnsEnv(Env):
         return self._box
 
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
+        from agentgym.tooling.toolbox import Toolbox  # it brings asyncio, which a dry run does without
+
         self._turns = self._malformed = 0
         config = self.config
         context = ToolContext(self.services, rng, config.sandbox, Budget(config.budget), secrets.token_hex(8))

@@ -17,7 +17,8 @@ from agentgym.config import KINDS, names, resolve
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("envs", "tools", "sandboxes", "trainers")
-SERVING = ("starlette", "uvicorn", "prometheus_client")
+SERVING = ("starlette", "uvicorn", "prometheus_client", "websockets")
+PEERS = ("reasoning_gym", "skyrl_gym", "verifiers")
 HEAVY = (
     "torch",
     "transformers",
@@ -29,9 +30,11 @@ HEAVY = (
     "gymnasium",
     "pyarrow",
     "httpx",
+    "mcp",
     "pydantic",
     "docstring_parser",
     *SERVING,
+    *PEERS,
 )
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
@@ -161,7 +164,14 @@ def test_constraints_pin_what_pyproject_asks_for() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     extras = project["optional-dependencies"]
-    assert extras["dev"][0] == "agentgym[docker,serve]"
-    for text in [*project["dependencies"], *extras["docker"], *extras["serve"], *extras["dev"][1:]]:
+    assert extras["dev"][0] == "agentgym[docker,mcp,openenv,serve]"
+    for text in [
+        *project["dependencies"],
+        *extras["docker"],
+        *extras["mcp"],
+        *extras["openenv"],
+        *extras["serve"],
+        *extras["dev"][1:],
+    ]:
         wanted = Requirement(text)
         assert pins[wanted.name] in wanted.specifier, f"constraints.txt: {wanted.name} {pins[wanted.name]}"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentgym import run
 from agentgym.vocabulary import Vocabulary, unescape
 
 from .models.families import FAMILIES, family
@@ -108,12 +109,20 @@ def test_a_cut_output_is_no_longer_than_asked_for(name: str, text: str, most: in
 
 @pytest.mark.parametrize("name", ["qwen", "llama", "deepseek"])  # a byte is a token
 def test_the_mark_counts_what_is_left_out(name: str) -> None:
-    text = "".join(f"line {i} 🙂\n" for i in range(100))
-    shown = Vocabulary.of(family(name)).clip(text, 400)
-    found = re.fullmatch(r"(line 0 .*)\n\.\.\. \((\d+) tokens left out\) \.\.\.\n(.*line 99 🙂\n)", shown, re.S)
-    assert found
-    assert int(found[2]) == counts(name, text) - counts(name, found[1]) - counts(name, found[3])
-    assert 390 <= counts(name, shown) <= 400
+    text = "".join(f"line {i} 東🙂🙂\n" for i in range(100))
+    for most in range(400, 440):
+        shown = Vocabulary.of(family(name)).clip(text, most)
+        found = re.fullmatch(
+            r"(line 0 .*)\n\.\.\. \((\d+) tokens left out\) \.\.\.\n(.*line 99 東🙂🙂\n)", shown, re.S
+        )
+        assert found
+        assert int(found[2]) == counts(name, text) - counts(name, found[1]) - counts(name, found[3])
+        assert most - 12 <= counts(name, shown) <= most
+
+
+def test_a_token_before_the_first_character_counts() -> None:
+    assert counts("mistral", "abc") == 4
+    assert Vocabulary.of(family("mistral")).clip("abc", 3) == "ab"
 
 
 def test_without_a_tokenizer_a_token_is_four_bytes() -> None:
@@ -144,3 +153,12 @@ def test_a_tokenizer_that_does_not_tell_where_its_tokens_are() -> None:
     shown = vocabulary.clip("x" * 500 + "1" * 500, 200)
     assert re.fullmatch(r"x+\n\.\.\. \(\d+ tokens left out\) \.\.\.\n1+", shown)
     assert len(Slow()(shown)["input_ids"]) <= 200
+
+
+async def test_a_run_counts_in_its_policys_tokens() -> None:
+    async with run.open_policy(run.resolve_settings({"env": "maze"}, [])) as (_, tokenizer, _, manager):
+        vocabulary = manager(1.0).services.vocabulary
+        text = "zebra " * 200
+        shown = vocabulary.clip(text, 100)
+        assert 95 <= len(tokenizer.encode(shown, add_special_tokens=False)) <= 100
+        assert vocabulary.neutralise("<|endoftext|>") == "&lt;|endoftext|>"

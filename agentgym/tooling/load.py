@@ -139,7 +139,7 @@ def _instance(thing: type[Any], own: Mapping[str, Any], name: str) -> Any:
 
 
 def _limits(target: Any, overrides: Mapping[str, Any], name: str) -> Limits:
-    """Those that a class works out from its fields in `limits`, or those of `@tool`, with a table's on top."""
+    """Those that a class works out from its fields in `limits`, or those of `@limits`, with a table's on top."""
     own = getattr(target, "limits", None)
     base = own if isinstance(own, Limits) else getattr(target, MARK, Limits())
     return config.convert(Limits, {**dataclasses.asdict(base), **overrides}, f"tool {name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import ctypes
@@ -11,9 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentgym.errors import ToolFailed
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -117,6 +119,8 @@ class Threads:
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises, called in a thread with this task's context variables. Cancelling raises
         Stopped in it. Raises ToolFailed when too many calls could not be stopped that way."""
+        import asyncio
+
         if self._stuck() >= MAX_STUCK:
             raise ToolFailed(
                 f"tool {self.name!r}: {MAX_STUCK} calls run on after they were cancelled, for they wait outside "

@@ -43,6 +43,10 @@ class Toolbox:
         """What a policy is told of the tools."""
         return [tool.spec for tool in self._tools.values()]
 
+    def ordered(self, name: str) -> bool:
+        """Whether calls of the tool must come one after the other; `run` sees to those that it gets together."""
+        return name in self._tools and self._tools[name].ordered
+
     async def run(self, calls: Sequence[Call]) -> list[Result]:
         """The results, in the order of the calls. They run at the same time, but those of a tool with state one
         after the other. Raises ToolTimeout, ToolFailed and what sandboxes raise; the other calls are cancelled."""

@@ -15,8 +15,8 @@ import msgspec
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Language, Protection, run_seconds
 from agentgym.sandboxes.remote.client import Client
-from agentgym.sandboxes.remote.token import find_token
 from agentgym.sandboxes.remote.wire import Limits
+from agentgym.serving.token import find_token
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.http import Http

@@ -17,12 +17,12 @@ from starlette.types import ASGIApp
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Sandbox, SandboxConfig
 from agentgym.sandboxes.remote.wire import Lease, Problem, Renew, Run, to_json
-from agentgym.sandboxes.serving.answer import answer
 from agentgym.sandboxes.serving.asked import file_path, read_body, read_bytes, request_id
 from agentgym.sandboxes.serving.metrics import Metrics
 from agentgym.sandboxes.serving.sessions import Session, Sessions
 from agentgym.sandboxes.serving.settings import Serve
-from agentgym.sandboxes.serving.token_guard import TokenGuard
+from agentgym.serving.answer import answer
+from agentgym.serving.token_guard import TokenGuard
 
 T = TypeVar("T")
 
@@ -57,7 +57,8 @@ def make_app(sandbox: SandboxConfig, sessions: Sessions, settings: Serve, token:
         HTTPException: api.not_found,
         ClientDisconnect: lambda request, error: Response(status_code=400),
     }
-    guard = [Middleware(TokenGuard, token=token, metrics=metrics)] if token else []
+    refused = metrics.refusals.labels("denied").inc
+    guard = [Middleware(TokenGuard, token=token, refused=refused)] if token else []
     return Starlette(routes=routes, exception_handlers=handlers, middleware=guard)
 
 

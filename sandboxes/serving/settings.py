@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agentgym.config import Spec
 from agentgym.sandboxes.remote.wire import Limits
+from agentgym.serving.address import Address
 
 
 @dataclass(frozen=True)
-class Serve:
+class Serve(Address):
     """Serves a sandbox to other machines.
 
-    host, port: the address; port 0 is any free one. Beyond this machine a token is required.
-    token, token_env, token_file: what clients must show: itself, a variable or a file that holds it.
-    max_sessions: open at once. max_calls: programs and file transfers at once. max_waiting: calls in line for
-    that, each for at most max_wait seconds. max_timeout: seconds that a call may take. max_lease: seconds that a
-    session may live without a word from its client. max_body: bytes of a request.
+    Fields as in Address, and: max_sessions: open at once. max_calls: programs and file transfers at once.
+    max_waiting: calls in line for that, each for at most max_wait seconds. max_timeout: seconds that a call may
+    take. max_lease: seconds that a session may live without a word from its client. max_body: bytes of a request.
     """
 
     sandbox: Spec = "local"
-    host: str = "127.0.0.1"
-    port: int = 8811
-    token: str = field(default="", repr=False)
-    token_env: str = ""
-    token_file: str = ""
     max_sessions: int = 1024
     max_calls: int = 64
     max_waiting: int = 1024
@@ -34,13 +28,12 @@ class Serve:
     max_body: int = 8 << 20
 
     def __post_init__(self) -> None:
+        Address.__post_init__(self)
         for name in ("max_sessions", "max_calls", "max_wait", "max_timeout", "max_lease", "max_body"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         if self.max_waiting < 0:
             raise ValueError(f"max_waiting must be at least 0, not {self.max_waiting}")
-        if not 0 <= self.port < 65536:
-            raise ValueError(f"port must be between 0 and 65535, not {self.port}")
 
     @property
     def limits(self) -> Limits:

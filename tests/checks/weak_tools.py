@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentgym.errors import ToolError
-from agentgym.tool import Limits, ToolContext, ToolSpec, tool
+from agentgym.tool import Limits, ToolContext, ToolSpec, limits
 
 
 def undescribed(text: str) -> str:
@@ -18,7 +18,7 @@ def undescribed(text: str) -> str:
     return text
 
 
-@tool(timeout=0.2)
+@limits(timeout=0.2)
 def slow(text: str) -> str:
     """Take too long.
 

@@ -324,7 +324,7 @@ async def test_protections_are_the_servers(stack: AsyncExitStack, tmp_path: Path
 
 
 def test_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentgym.sandboxes.remote.token import find_token
+    from agentgym.serving.token import find_token
 
     file = tmp_path / "token"
     file.write_text("from file\n")

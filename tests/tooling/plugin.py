@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agentgym.errors import ToolError
-from agentgym.tool import tool
+from agentgym.tool import limits
 
 if TYPE_CHECKING:
     from agentgym.tool import ToolContext
@@ -19,7 +19,7 @@ LOADED = object()
 closed: list[str] = []
 
 
-@tool(timeout=7, retries=2)
+@limits(timeout=7, retries=2)
 def add(a: int, b: int = 1) -> int:
     """Add two numbers."""
     return a + b
@@ -29,6 +29,20 @@ async def whose(prefix: str, context: ToolContext) -> str:
     """Name the episode."""
     await asyncio.sleep(0)
     return prefix + context.trajectory
+
+
+def later(n: int) -> Any:
+    """Return what must be awaited."""
+    return asyncio.sleep(0, n + 1)
+
+
+async def forever(started: str) -> str:
+    """Wait without end."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        closed.append(started)
+    return ""
 
 
 def refuse(reason: str) -> str:
@@ -114,6 +128,11 @@ class Adder:
 class Itself(Counter):
     def fork(self) -> Itself:
         return self
+
+
+class Torn(Counter):
+    def fork(self) -> Torn:
+        raise OSError("disk full")
 
 
 class Unforkable:

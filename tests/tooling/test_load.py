@@ -123,6 +123,26 @@ async def test_a_fork_that_is_none_is_found_out(services: Services) -> None:
         await tool.fork()
 
 
+async def test_a_fork_that_fails_names_the_tool(services: Services) -> None:
+    tool = await open_tool(services, "Torn")
+    with pytest.raises(ToolFailed, match="tool 'torn': its fork: OSError: disk full"):
+        await tool.fork()
+
+
+async def test_what_a_plain_function_returns_may_be_awaited(services: Services) -> None:
+    assert await answer(await open_tool(services, "later"), services, n=1) == "2"
+
+
+async def test_a_coroutine_is_cancelled_where_it_waits(services: Services) -> None:
+    tool = await open_tool(services, "forever")
+    running = asyncio.ensure_future(answer(tool, services, started="left"))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert sys.modules[tool.target.__module__].closed.pop() == "left"  # type: ignore[attr-defined]
+
+
 def test_a_class_is_called_by_its_name_in_lower_case() -> None:
     plan = asyncio.run(_open_alone("HTTPSearch2Tool"))
     assert plan.spec.name == "http_search2_tool"

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 
 from agentgym.errors import ToolError
-from agentgym.tool import ToolContext, tool
+from agentgym.tool import ToolContext, limits
 
 running = most = tries = asked = 0
 cancelled = []
@@ -75,7 +75,7 @@ def spin() -> str:
         stopped.set()
 
 
-@tool(retries=2)
+@limits(retries=2)
 async def third_time() -> str:
     """Works at the third try."""
     global tries
@@ -85,7 +85,7 @@ async def third_time() -> str:
     return "at last"
 
 
-@tool(cache=True)
+@limits(cache=True)
 async def ask(question: str) -> str:
     """Answers."""
     global asked
@@ -104,7 +104,7 @@ async def crowd() -> str:
     return "ok"
 
 
-@tool(cost=2.0)
+@limits(cost=2.0)
 async def dear() -> str:
     """Costs."""
     return "bought"

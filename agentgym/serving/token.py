@@ -1,4 +1,4 @@
-"""The secret that a sandbox server and its clients share."""
+"""The secret that a server and its clients share."""
 
 from __future__ import annotations
 

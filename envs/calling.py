@@ -1,0 +1,49 @@
+"""Calls into other libraries: in threads, with a deadline, and never a reward of 0 for what breaks there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TypeVar
+
+from agentgym.errors import AgentgymError, ConfigError, EnvError, ToolTimeout
+from agentgym.tooling.threads import Threads
+
+T = TypeVar("T")
+
+THREADS = Threads("environment")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """name: for messages. seconds: that a call may take."""
+
+    name: str
+    seconds: float
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """What `work` returns. Raises EnvError for what it raises, ToolTimeout."""
+        deadline = asyncio.timeout(self.seconds)
+        try:
+            async with deadline:
+                return await THREADS.run(work)
+        except AgentgymError:
+            raise
+        except Exception as error:
+            if deadline.expired():
+                raise ToolTimeout(f"{self.name}: no answer within {self.seconds:g} s") from error
+            raise EnvError(f"{self.name} failed: {type(error).__name__}: {error}") from error
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """An optional library; raises ConfigError that says how to install it."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{module} is needed, the extra `{extra}` (pip install -e '.[{extra}]'): there is no {error.name}"
+        ) from error
