@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-from episode import ACTIONS, ANSWER, TURNS, Subject, must
+from episode import ACTIONS, ANSWER, Subject, must
 
 
 def make() -> Subject:

@@ -1,11 +1,10 @@
-"""OpenEnv: a server in a process of its own, and a client of openenv-core's a lane, here, which keeps its WebSocket
-from one episode to the next."""
+"""OpenEnv: a server in a process of its own, ours or openenv-core's, and a client of openenv-core's a lane, here,
+which keeps its WebSocket from one episode to the next."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import socket
 import subprocess
 import sys
 import time
@@ -15,19 +14,19 @@ from typing import Any
 
 from episode import ACTIONS, Subject, must, walk
 
-SERVER = Path(__file__).parents[1] / "openenv_server.py"
+SERVERS = Path(__file__).parents[1]
 
 
 class OpenEnv(Subject):
     idlers = 0
 
-    def __init__(self) -> None:
+    def __init__(self, server: str, python: str) -> None:
         self.clients: list[Any] = []
         self.make_client = importlib.import_module("openenv.core.generic_client").GenericEnvClient
-        with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            command = [sys.executable, str(SERVER), str(listener.fileno())]
-            self.server = subprocess.Popen(command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
+        command = [python, str(SERVERS / f"{server}.py")]
+        self.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        assert self.server.stdout is not None
+        self.url = self.server.stdout.readline().split()[-1]
 
     async def play(self, lanes: int, end: float) -> list[float]:
         while len(self.clients) < lanes:
@@ -53,9 +52,10 @@ class OpenEnv(Subject):
         raise NotImplementedError("played by lanes with a connection each")
 
     async def close(self) -> None:
+        await asyncio.gather(*(client.disconnect() for client in self.clients))
         self.server.terminate()
         self.server.wait()
 
 
-def make() -> OpenEnv:
-    return OpenEnv()
+def make(server: str, python: str = sys.executable) -> OpenEnv:
+    return OpenEnv(server, python)

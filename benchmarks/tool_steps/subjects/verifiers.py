@@ -1,5 +1,5 @@
-"""verifiers: its ToolEnv of before version 0.4, whose rollout asks a client for each turn. Here a script answers at
-once; a step is what passes between its answer and the next question."""
+"""verifiers: its ToolEnv of before version 0.4, whose rollout asks a client for each turn. Here a script answers
+at once; a step is what passes between its answer and the next question."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def make() -> Subject:
 
         async def close(self) -> None: ...
 
-        async def get_native_response(self, prompt: Any, model: str, sampling_args: Any, *_: Any, **__: Any) -> Any:
+        async def get_native_response(
+            self, prompt: Any, model: str, sampling_args: Any, *_: Any, **__: Any
+        ) -> Any:
             policy = POLICY.get()
             if policy.turn:
                 policy.seconds.append(time.perf_counter() - policy.answered)

@@ -1,9 +1,8 @@
-"""An environment with a tool behind openenv-core's server, on an open listening socket: `... DESCRIPTOR`."""
+"""An environment with a tool behind openenv-core's server. It prints its address."""
 
 from __future__ import annotations
 
 import socket
-import sys
 from typing import Any
 
 import uvicorn
@@ -46,5 +45,7 @@ class Echo(Environment):
 
 if __name__ == "__main__":
     app = create_fastapi_app(Echo, Said, Shown, max_concurrent_envs=1 << 20)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(app, log_level="critical")  # it logs an error for every client that leaves
+    uvicorn.Server(config).run(sockets=[listener])
