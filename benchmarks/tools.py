@@ -8,14 +8,15 @@ bare loop: find a tag, await a function, write the output: the most that one pro
 tool_agent: ours, with a coroutine function as the tool, or a plain one, which runs in a thread.
 gem-llm: its tool wrapper in its vector of environments, which steps all lanes together, each in a thread.
 skyrl-gym: a text environment and its tool group, called where they stand.
-verifiers: the ToolEnv of before 0.4, which asks a client; more than 64 lanes take minutes.
+verifiers: the ToolEnv of before 0.4, which asks a client.
 openenv-core, our OpenEnv server: a server in a second process, and openenv-core's clients, a connection a lane.
 
-The others check no arguments, set no deadlines, do not disarm what a tool prints, and keep no history to fork from.
+Ours checks arguments against the tool's types, sets a deadline, disarms markers in what a tool prints, and keeps a
+history to fork from; gem-llm and skyrl-gym find a tag and call the tool.
 
 us CPU: processor time a step of the process that plays, the reset and the end included. An idle episode: what
 Python allocates for one that waits after its first step, of 10,000 (verifiers: 200). Every row is a process that
-measures itself; all take turns, and the rounds are repeated: medians of the rounds, and the lowest and highest rate.
+measures itself; all take turns, and the rounds are repeated: medians of the rounds, lowest and highest rate.
 
     python benchmarks/tools.py --json tools.json      # makes .venv-steps on first use (1.8 GB)
     python benchmarks/tools.py --only bare ours --concurrency 1024
@@ -46,7 +47,7 @@ async def measure(processes: list[Process], options: argparse.Namespace) -> Roun
     for turn in range(options.repeat):
         for lanes in options.concurrency:
             print(f"round {turn + 1} of {options.repeat}, concurrency {lanes}", file=sys.stderr)
-            for process in (each for each in processes if lanes <= each.most):
+            for process in processes:
                 found = await process.ask(lanes=lanes, seconds=options.seconds)
                 rounds.setdefault((process.row.name, lanes), []).append(found)
     return rounds

@@ -18,9 +18,8 @@ ACTIONS = (CALL,) * (TURNS - 1) + (CLOSING,)
 
 
 class Subject(ABC):
-    """An environment and the loop around it. most: lanes that make sense. idlers: idle episodes to weigh."""
+    """An environment and the loop around it. idlers: idle episodes to weigh."""
 
-    most: int = 1 << 20
     idlers: int = 10_000
 
     @abstractmethod

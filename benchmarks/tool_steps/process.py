@@ -53,7 +53,6 @@ async def main() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     subject: Subject = importlib.import_module(f"subjects.{sys.argv[1]}").make(*sys.argv[2:])
-    print(json.dumps({"most": subject.most}), file=answers, flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         asked: dict[str, Any] = json.loads(line)
         found = await (measure(subject, **asked) if asked else weigh(subject))

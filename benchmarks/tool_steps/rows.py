@@ -63,19 +63,16 @@ def python_of(package: str, folder: Path) -> str:
 
 
 class Process:
-    """A subject that measures itself. most: the lanes that make sense for it."""
+    """A subject that measures itself."""
 
     def __init__(self, row: Row, process: asyncio.subprocess.Process) -> None:
-        self.row, self._process, self.most = row, process, 0
+        self.row, self._process = row, process
 
     async def ask(self, **asked: Any) -> dict[str, Any]:
         """Its answer; raises SystemExit when it has ended."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-        return await self.read()
-
-    async def read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         answer = await self._process.stdout.readline()
         if not answer:
             raise SystemExit(f"{self.row.name} has ended")
@@ -84,7 +81,7 @@ class Process:
 
 
 async def start(stack: AsyncExitStack, row: Row, folder: Path) -> Process:
-    """The row's process, ready. Raises Skipped."""
+    """The row's process. Raises Skipped."""
     python = await asyncio.to_thread(python_of, row.package, folder) if row.package else sys.executable
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -98,6 +95,4 @@ async def start(stack: AsyncExitStack, row: Row, folder: Path) -> Process:
     stack.push_async_callback(process.wait)
     assert process.stdin is not None
     stack.callback(process.stdin.close)
-    ready = Process(row, process)
-    ready.most = (await ready.read())["most"]
-    return ready
+    return Process(row, process)

@@ -89,7 +89,6 @@ def make() -> Subject:
     client = Script(None)
 
     class Verifiers(Subject):
-        most = 64  # more of them take minutes
         idlers = 200
 
         async def episode(self, seconds: list[float]) -> None:
