@@ -91,6 +91,9 @@ def make() -> Subject:
     class Verifiers(Subject):
         idlers = 200
 
+        def __init__(self) -> None:
+            self.waiting: list[asyncio.Task[Any]] = []
+
         async def episode(self, seconds: list[float]) -> None:
             policy = Policy(seconds)
             POLICY.set(policy)
@@ -105,6 +108,12 @@ def make() -> Subject:
             while not taken:
                 must(not task.done(), task)
                 await asyncio.sleep(0)
+            self.waiting.append(task)
             return task
+
+        async def close(self) -> None:
+            for task in self.waiting:
+                task.cancel()
+            await asyncio.gather(*self.waiting, return_exceptions=True)
 
     return Verifiers()
