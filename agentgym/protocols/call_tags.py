@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from agentgym.protocol import Malformed
@@ -20,7 +21,7 @@ shown. Variables stay defined for your later programs. If a program fails you se
 it again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CallTag:
     """A tool's tag. Within it stands the text of the tool's argument, where that is a string and the only one that
     must be given, or else a JSON object of arguments, which serves for optional ones as well.
@@ -31,12 +32,12 @@ class CallTag:
     tag: str
     spec: ToolSpec
 
-    @property
+    @cached_property
     def runs_programs(self) -> bool:
         """True for the interpreter, which is told of in words of its own."""
         return self.spec.name == "python" and self.argument is not None
 
-    @property
+    @cached_property
     def argument(self) -> str | None:
         """The argument whose text may stand within the tag; None where there is no such."""
         required, properties = self.spec.parameters.get("required"), self.spec.parameters.get("properties")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FunctionTool:
-    """target: what is called; nothing of ours is asked of it. forks: whether it has a state, and so a `fork`.
+    """target: what is called; nothing of ours is asked of it. is_async: whether calling it gives a coroutine.
+    forks: whether it has a state, and so a `fork`.
 
     What is no coroutine function runs in a thread, so that a slow one holds up no other episode.
     """
 
     target: Any
+    is_async: bool
     signature: Signature
     limits: Limits
     ordered: bool
@@ -45,13 +48,13 @@ class FunctionTool:
         bound = self.signature.bind(arguments)
         if self.signature.context is not None:
             bound[self.signature.context] = context
-        return to_text(await self._run(self.target, **bound))
+        return to_text(await self._run(functools.partial(self.target, **bound), self.is_async))
 
     async def fork(self) -> FunctionTool:
         if not self.forks:
             return self
         try:
-            twin = await self._run(self.target.fork)
+            twin = await self._run(self.target.fork, is_async(self.target.fork))
         except AgentgymError:
             raise
         except Exception as error:
@@ -60,7 +63,7 @@ class FunctionTool:
             raise ToolFailed(
                 f"tool {self.spec.name!r}: its fork is itself; say `stateless = True`, or copy the state"
             )
-        return FunctionTool(twin, self.signature, self.limits, self.ordered, self.forks, self.threads)
+        return dataclasses.replace(self, target=twin, is_async=is_async(twin))
 
     async def close(self) -> None:
         """A stateless one is shared: who opened it ends it."""
@@ -70,13 +73,13 @@ class FunctionTool:
     async def end(self) -> None:
         """Call the target's `close`, where it has one."""
         if hasattr(self.target, "close"):
-            await self._run(self.target.close)
+            await self._run(self.target.close, is_async(self.target.close))
 
-    async def _run(self, function: Callable[..., Any], **arguments: Any) -> Any:
+    async def _run(self, work: Callable[[], Any], gives_coroutine: bool) -> Any:
         try:
-            if is_async(function):
-                return await function(**arguments)
-            returned = await self.threads.run(functools.partial(function, **arguments))
+            if gives_coroutine:
+                return await work()
+            returned = await self.threads.run(work)
             return await returned if inspect.isawaitable(returned) else returned
         except SystemExit as error:
             raise ToolFailed(f"tool {self.spec.name!r} tried to end the program: {error!r}") from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agentgym import config
 from agentgym.errors import AgentgymError, ConfigError, ToolFailed, did_you_mean
 from agentgym.tool import MARK, Limits
-from agentgym.tooling.function import FunctionTool
+from agentgym.tooling.function import FunctionTool, is_async
 from agentgym.tooling.schema import read_signature
 from agentgym.tooling.threads import Threads
 
@@ -126,7 +126,8 @@ def _load(toolset: FunctionToolset) -> _Plan:
     ordered = bool(getattr(target, "ordered", forks))
     if limits.cache and (ordered or signature.context):
         raise ConfigError(f"tool {name!r}: cache is for tools without state, order and ToolContext only")
-    return _Plan(thing, own, FunctionTool(target, signature, limits, ordered, forks, Threads(name)))
+    first = FunctionTool(target, is_async(target), signature, limits, ordered, forks, Threads(name))
+    return _Plan(thing, own, first)
 
 
 def _instance(thing: type[Any], own: Mapping[str, Any], name: str) -> Any:

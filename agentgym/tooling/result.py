@@ -9,12 +9,12 @@ NOTHING = "(no output)"
 
 def to_text(value: Any) -> str:
     """Text as it is, None as `(no output)`, all else as JSON. Raises TypeError for what JSON cannot hold."""
-    from pydantic_core import PydanticSerializationError, to_json
-
     if isinstance(value, str):
         return str.__str__(value)
     if value is None:
         return NOTHING
+    from pydantic_core import PydanticSerializationError, to_json
+
     try:
         return to_json(value).decode()
     except PydanticSerializationError as error:

@@ -26,17 +26,17 @@ class Signature:
     spec: ToolSpec
     context: str | None
     _model: type[BaseModel]
+    _names: Mapping[str, str]  # of the model's fields, as parameters
 
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the types that the function asks for. Raises ToolError saying what does not fit."""
         from pydantic import ValidationError
 
         try:
-            model = self._model.model_validate(dict(arguments))
+            given = self._model.model_validate(dict(arguments))
         except ValidationError as error:
             raise ToolError(complain(error.errors(include_url=False), arguments, self.spec)) from None
-        fields = self._model.model_fields
-        return {str(fields[name].alias): getattr(model, name) for name in model.model_fields_set}
+        return {self._names[field]: getattr(given, field) for field in given.model_fields_set}
 
 
 def read_signature(function: Callable[..., Any], name: str, docstring: str) -> Signature:
@@ -50,15 +50,17 @@ def read_signature(function: Callable[..., Any], name: str, docstring: str) -> S
     hints = _hints(function, name)
     context: str | None = None
     fields: dict[str, Any] = {}
+    names: dict[str, str] = {}
     for parameter in inspect.signature(function).parameters.values():
         hint = _hint(parameter, hints, name)
         if hint is ToolContext:
             context = parameter.name
             continue
         _check_schema(hint, parameter, name)
-        fields[f"argument_{len(fields)}"] = (hint, _field(parameter, about))  # any name is free: it is an alias
+        field = f"argument_{len(fields)}"  # any parameter's name is free: it is an alias
+        fields[field], names[field] = (hint, _field(parameter, about)), parameter.name
     model = create_model("Arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    return Signature(ToolSpec(name, about.text, _schema_of(model)), context, model)
+    return Signature(ToolSpec(name, about.text, _schema_of(model)), context, model, names)
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -129,6 +129,14 @@ async def test_a_fork_that_fails_names_the_tool(services: Services) -> None:
         await tool.fork()
 
 
+@pytest.mark.parametrize("kind", ["async def", "def"])
+async def test_any_name_may_be_an_argument(services: Services, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "tools.py"
+    file.write_text(f"{kind} count(function: int, self: int) -> int:\n    return function + self\n")
+    tool = await open_tool(services, "count", file)
+    assert await tool.call({"function": 1, "self": 2}, ToolContext(services)) == "3"
+
+
 async def test_what_a_plain_function_returns_may_be_awaited(services: Services) -> None:
     assert await answer(await open_tool(services, "later"), services, n=1) == "2"
 
