@@ -25,6 +25,7 @@ FIELDS = {
     "reward": ("reward", "{:.2f}"),
     "success": ("success", "{:.2f}"),
     "tool_calls": ("tool calls", "{:.1f}"),
+    "malformed_calls": ("malformed", "{:.2f}"),
     "completion_length": ("completion", "{:.0f} tokens"),
     "forks": ("forks per group", "{:.1f}"),
     "forks_refused": ("forks refused", "{}"),

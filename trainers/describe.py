@@ -24,6 +24,7 @@ def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
     rewards = [s.reward for s in batch]
     last = [s.turns[-1] for s in batch]
     grouped = by_group(batch)
+    malformed = fmean(float(t.info.get("malformed_calls", 0)) for t in last)
     return (
         described
         | {
@@ -35,5 +36,6 @@ def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
             "completion_length": fmean(s.length for s in batch),
             "frac_reward_zero_std": fmean(len({s.reward for s in g}) == 1 for g in grouped),
         }
+        | ({"malformed_calls": malformed} if malformed else {})
         | branching(groups)
     )
