@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from .births import Birth
 from .examine import obstacle
-from .keepers import CONTROL, EXITED, KILLED, Keepers, Wakeup, send
+from .keepers import CONTROL, EXITED, KILLED, WORKER_ENDED, Keepers, Wakeup, send
 from .limits import loosen
 from .processes import all_pids, exiting, freeze, namespace
 from .world import allow_namespaces
@@ -49,8 +49,9 @@ class Keeper:
         self.selector.register(self.control, selectors.EVENT_READ, self.obey)
         self.wakeup = Wakeup()
         self.selector.register(self.wakeup.reader, selectors.EVENT_READ, self.reap)
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
+        for number in WORKER_ENDED:
             signal.signal(number, self.worker_ended)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_ENDED)
 
     def serve(self) -> NoReturn:
         """Until the session is over."""

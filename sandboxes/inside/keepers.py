@@ -17,6 +17,8 @@ from .kernel import PR_SET_PDEATHSIG, SESSION_NAMESPACES, clone, prctl
 
 CONTROL = 4
 EXITED, KILLED, SETUP = 0, 1, 2  # exit codes of a keeper
+WORKER_ENDED = {signal.SIGUSR1, signal.SIGUSR2}
+"""What a keeper is told when its worker has exited, or was killed."""
 HOW = {EXITED: "exited", SETUP: "setup"}
 
 
@@ -111,7 +113,10 @@ class Keepers:
 def _run(body: Callable[[], NoReturn]) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+        # A worker may be at its end before its keeper listens: a first process ignores what it has no handler for,
+        # unless it is blocked.
+        signal.pthread_sigmask(signal.SIG_BLOCK, WORKER_ENDED)
+        for number in (signal.SIGCHLD, *WORKER_ENDED):
             signal.signal(number, signal.SIG_DFL)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()

@@ -69,6 +69,9 @@ def enter(config: dict[str, Any], server: socket.socket, message: dict[str, Any]
     """Clone a worker into the namespaces to which the descriptors open."""
     for entrance in descriptors[: message["entrances"]]:
         setns(entrance, 0)
+    # A worker that ends before this process does must be left for the fork server to reap. Python's own record of
+    # the signal is the zygote's as well, and stays.
+    libc.signal(signal.SIGCHLD, ctypes.c_void_p(0))
     if pid := clone():  # only a child is in another pid namespace
         server.send(f"{pid} {message['keeper']}".encode())
         return

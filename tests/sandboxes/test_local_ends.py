@@ -72,6 +72,20 @@ async def test_the_status_says_how_it_ended(open_host, code, status):
     assert await status_then_alive(session, code) == status
 
 
+async def test_a_session_that_ends_as_soon_as_it_begins_is_never_missed(open_host):
+    host = await open_host()
+
+    async def end() -> str:
+        session = await host.session()
+        result = await session.run("import os; os._exit(0)", 20.0)
+        await session.close()
+        return result.status
+
+    alone = [await end() for _ in range(150)]
+    together = await asyncio.gather(*(end() for _ in range(150)))
+    assert {*alone, *together} == {"exited"}
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("code", ["sys.STREAM.write('x' * 50_000_000)", "os.system('yes >&FD')"])
 async def test_a_flood_ends_the_session_and_only_the_first_bytes_are_kept(open_host, stream, code):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from agentgym.errors import ToolError
-from agentgym.tool import tool
+from agentgym.tool import limits
 
 
 class Counter:
@@ -55,7 +55,7 @@ async def waits(file: str) -> str:
     return "done"
 
 
-@tool(timeout=0.3)
+@limits(timeout=0.3)
 async def hangs(word: str) -> str:
     """Never come back."""
     await asyncio.Event().wait()
