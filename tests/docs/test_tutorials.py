@@ -8,23 +8,17 @@ import pytest
 
 from .tutorial import Shell, steps
 
+pytestmark = pytest.mark.slow
+
 SHORT = "stages.cold_start.steps=1 stages.cold_start.pool=8 stages.rl.steps=1 batch_size=2 eval_tasks=2"
 
 
-def shortened(command: str) -> str:
-    """A command that ends soon; what it shows of learning is for the slow test."""
-    if command.startswith("agentgym train"):
-        kept = [word for word in command.split(" ") if not word.startswith("stages.")]
-        return " ".join([*kept, SHORT])
-    return re.sub(r"-n \d+", "-n 2", command)
-
-
-def follow(shell: Shell, tutorial: str, short: bool) -> dict[str, str]:
+def follow(shell: Shell, tutorial: str) -> dict[str, str]:
     """What each command printed."""
     printed: dict[str, str] = {}
     for name, text in steps(tutorial):
         if name == "sh":
-            printed[text] = shell.run(shortened(text) if short else text)
+            printed[text] = shell.run(text)
         else:
             (shell.folder / name).write_text(text)
     return printed
@@ -37,23 +31,18 @@ def success(printed: str) -> float:
     return float(found[1])
 
 
-def test_the_first_tool(shell: Shell) -> None:
-    printed = follow(shell, "first_tool.md", short=True)
+def test_a_policy_learns_to_use_the_first_tool_and_lives_by_it(shell: Shell) -> None:
+    printed = follow(shell, "first_tool.md")
     assert "FAIL" not in "".join(printed.values())
     demo = next(text for command, text in printed.items() if command.endswith("--demo"))
     assert "success" in demo
     assert "parcel_tracker (" in printed["agentgym list tools"]
-
-
-def test_the_first_environment(shell: Shell) -> None:
-    printed = follow(shell, "first_environment.md", short=True)
-    assert "FAIL" not in "".join(printed.values())
-    assert printed["python play.py"].strip().splitlines()[0] in ("", "higher", "lower")
-
-
-@pytest.mark.slow
-def test_a_policy_learns_to_use_the_first_tool_and_lives_by_it(shell: Shell) -> None:
-    printed = follow(shell, "first_tool.md", short=False)
     right, lying = (success(printed[command]) for command in printed if command.startswith("agentgym eval"))
     assert right >= 0.65
     assert lying <= 0.1
+
+
+def test_the_first_environment(shell: Shell) -> None:
+    printed = follow(shell, "first_environment.md")
+    assert "FAIL" not in "".join(printed.values())
+    assert printed["python play.py"].strip().splitlines()[0] in ("higher", "lower")
