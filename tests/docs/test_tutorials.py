@@ -10,8 +10,6 @@ from .tutorial import Shell, steps
 
 pytestmark = pytest.mark.slow
 
-SHORT = "stages.cold_start.steps=1 stages.cold_start.pool=8 stages.rl.steps=1 batch_size=2 eval_tasks=2"
-
 
 def follow(shell: Shell, tutorial: str) -> dict[str, str]:
     """What each command printed."""
