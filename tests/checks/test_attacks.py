@@ -68,6 +68,7 @@ async def test_it_succeeds_without_protection(group: str, attack: Attack, folder
     assert "hangs" not in result.detail
 
 
+@pytest.mark.slow
 async def test_none_succeeds_on_the_local_sandbox() -> None:
     sandbox = build("sandbox", "local")
     absent = {row.name for row in await sandbox.protections() if not row.holds}
