@@ -45,9 +45,12 @@ def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> Non
     """Train a policy: agentgym train env=retool lr=1e-4 env.tasks=countdown"""
     settings = _settings(words, files)
     if dry_run:
-        from agentgym.config import to_table, write_toml
+        from agentgym.config import build, to_table, write_toml
 
-        click.echo(write_toml(to_table(settings)), nl=False)
+        table = to_table(settings)
+        name = settings.env if isinstance(settings.env, str) else settings.env["name"]
+        table["env"] = {"name": name, **to_table(build("env", settings.env))}
+        click.echo(write_toml(table), nl=False)
         return
     from agentgym import run
     from agentgym.console import Console

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from agentgym.config import Spec, build
+from agentgym.config import Spec, build, convert
 
 if TYPE_CHECKING:
     from agentgym.sandbox import Sandbox, SandboxHost
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MARK = "__agentgym_limits__"
+MAX_TOKENS = 512
+"""Of an output that a policy sees, unless its tool says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Result:
     call: Call
     output: str
     ok: bool = True
-    max_tokens: int = 512
+    max_tokens: int = MAX_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Limits:
     retries: int = 0
     cache: bool = False
     cost: float = 0.0
-    max_tokens: int = 512
+    max_tokens: int = MAX_TOKENS
 
     def __post_init__(self) -> None:
         for name in ("timeout", "concurrency", "rate", "max_tokens"):
@@ -90,7 +92,7 @@ def limits(**fields: Any) -> Callable[[T], T]:
     """Give a function or class limits of its own: `@limits(timeout=5, retries=2)`. Fields as in Limits."""
 
     def mark(thing: T) -> T:
-        setattr(thing, MARK, Limits(**fields))
+        setattr(thing, MARK, convert(Limits, fields, "@limits"))
         return thing
 
     return mark

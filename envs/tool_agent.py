@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +12,7 @@ from agentgym.config import Spec
 from agentgym.env import Demonstration
 from agentgym.envs import retool_demos
 from agentgym.envs.answered import AnsweredConfig, AnsweredEnv
-from agentgym.errors import TaskError
+from agentgym.errors import TaskError, did_you_mean
 from agentgym.tool import Call
 from agentgym.types import Observation
 
@@ -67,7 +67,9 @@ class ToolAgentEnv(AnsweredEnv):
                 f"task {self.task.id!r} has no info.calls, which would show how it is solved"
             )
         direct = rng.random() < self.config.demo_direct_rate
-        return self._demonstrate([] if direct else [_call(call, self.task.id) for call in calls], self.task.answer)
+        tools = [spec.name for spec in self.box.specs]
+        wanted = [_call(call, self.task.id, tools) for call in calls]
+        return self._demonstrate([] if direct else wanted, self.task.answer)
 
     def _demonstrate(self, calls: list[Call], answer: str) -> Demonstration:
         said = answer
@@ -77,7 +79,10 @@ class ToolAgentEnv(AnsweredEnv):
         yield self.dialogue.write_answer(answer if answer in said else said)
 
 
-def _call(call: Any, task: str) -> Call:
-    if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
-        raise TaskError(f"task {task!r}: info.calls holds {call!r}; a call is a name and its arguments")
-    return Call(call["name"], dict(call.get("arguments", {})))
+def _call(call: Any, task: str, tools: Sequence[str]) -> Call:
+    name, arguments = (call.get("name"), call.get("arguments", {})) if isinstance(call, Mapping) else (None, None)
+    if not isinstance(name, str) or not isinstance(arguments, Mapping):
+        raise TaskError(f"task {task!r}: info.calls holds {call!r}; a call is a name and a table of arguments")
+    if name not in tools:
+        raise TaskError(f"task {task!r}: info.calls names {name!r}: {did_you_mean(name, tools)}")
+    return Call(name, dict(arguments))

@@ -16,7 +16,7 @@ from agentgym.env import Env, StepResult, TaskSource
 from agentgym.envs.output_swap import OFF, SwappedOutputs
 from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, opening
-from agentgym.tool import Budget, Call, Limits, Result, ToolContext, Toolset
+from agentgym.tool import MAX_TOKENS, Budget, Call, Result, ToolContext, Toolset
 from agentgym.tooling import load
 from agentgym.types import Message, Outcome, Task
 
@@ -179,7 +179,7 @@ class ToolTurnsEnv(Env):
         return vocabulary.clip(vocabulary.neutralise(output, self.dialogue.tags), max_tokens)
 
     def _told(self, malformed: Malformed) -> Malformed:
-        return Malformed(self._safe(malformed.reason, Limits().max_tokens))
+        return Malformed(self._safe(malformed.reason, MAX_TOKENS))
 
     async def _swapped(self, result: Result) -> Result:
         assert self.task is not None

@@ -116,7 +116,7 @@ def test_wrong_tasks_are_named_by_file_and_line(tmp_path: Path, command: tuple[s
 
 def test_too_few_rows_to_evaluate_on_are_found_before_training(tmp_path: Path) -> None:
     (tmp_path / "one.jsonl").write_text('{"id": "a", "question": "1+1?", "answer": "2"}\n')
-    assert "no row is in the eval split" in complaint(tmp_path, "train", "env.tasks=one.jsonl")
+    assert "none is in the eval split" in complaint(tmp_path, "train", "env.tasks=one.jsonl")
 
 
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:

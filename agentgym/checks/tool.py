@@ -8,10 +8,10 @@ import pickle
 import random
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from agentgym.checks.harness import Broken, CheckResult, expect, run_checks
 from agentgym.checks.leftovers import no_leftovers
@@ -20,15 +20,22 @@ from agentgym.tool import Call, Tool, ToolContext, Toolset
 from agentgym.tooling.examples import make_arguments
 from agentgym.tooling.toolbox import Toolbox
 
+T = TypeVar("T")
+
 EPISODES = 32
+BLOCKED = 0.4
+"""Seconds for which a call may keep the event loop from everything else."""
 SHOWN = 60
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What APIs and chat templates take for a function's name."""
 
 
 async def check_tool(toolset: Toolset, deadline: float = 120.0) -> list[CheckResult]:
-    """Every check on a toolset. deadline: seconds each."""
-    return await run_checks(toolset, CHECKS, deadline)
+    """Every check on a toolset, unless it does not even answer. deadline: seconds each."""
+    first = await run_checks(toolset, FIRST, deadline)
+    if not first[-1].ok:
+        return first
+    return first + await run_checks(toolset, CHECKS, deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ async def policy_is_told_what_it_needs(toolset: Toolset) -> str:
         expect(spec.parameters.get("type") == "object", f"{spec.name}: its parameters are no object")
         json.dumps(spec.function())
         for name, about in spec.parameters.get("properties", {}).items():
-            expect(bool(about.get("description")), f"{spec.name}: {name!r} is not described in the docstring")
+            expect(bool(about.get("description")), f"{spec.name}: {name!r} is not described")
     return ", ".join(
         f"{tool.spec.name}({', '.join(tool.spec.parameters.get('properties', {}))})" for tool in tools
     )
@@ -110,13 +117,39 @@ async def answers_in_time(toolset: Toolset) -> str:
     async with open_episodes(toolset) as episodes:
         for tool in await episodes.tools():
             call = example(tool, 0)
-            [result] = await (await episodes.open()).run([call])
+            box = await episodes.open()
+            [result] = await _without_blocking(tool.spec.name, box.run([call]))
             if not result.ok and getattr(tool, "examples", []):
                 raise Broken(f"its own example is refused: {show(call, result.output)}")
             seen.append(
                 show(call, result.output) + ("" if result.ok else ": write `examples` to have others tried")
             )
     return "; ".join(seen)
+
+
+async def _without_blocking(name: str, call: Coroutine[Any, Any, T]) -> T:
+    """What the call gives, unless all else in the process stood still for long meanwhile."""
+    loop, longest = asyncio.get_running_loop(), 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            before = loop.time()
+            await asyncio.sleep(0.01)
+            longest = max(longest, loop.time() - before)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    try:
+        return await call
+    finally:
+        await asyncio.sleep(0.02)
+        watching.cancel()
+        expect(
+            longest < BLOCKED,
+            f"{name} blocks every other episode for {longest:.1f} s: write it as a plain function, which gets a "
+            f"thread, or await what it waits for",
+        )
 
 
 async def wrong_arguments_are_refused(toolset: Toolset) -> str:
@@ -232,9 +265,8 @@ async def nothing_left_behind(toolset: Toolset) -> str:
     return "no process, temporary file, task or descriptor"
 
 
+FIRST = (policy_is_told_what_it_needs, answers_in_time)
 CHECKS = (
-    policy_is_told_what_it_needs,
-    answers_in_time,
     wrong_arguments_are_refused,
     same_arguments_same_answer,
     forks_are_isolated,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from agentgym.errors import ConfigError, ToolFailed
 from agentgym.mcp.variables import Pairs, filled_in
 
 if TYPE_CHECKING:
@@ -39,15 +40,17 @@ class Address:
         return self.url or " ".join((self.command, *self.args))
 
     async def open(self) -> Connection:
-        """Connect; raises ToolFailed when the server cannot be reached or has not answered in time, and
-        ConfigError for a variable that is not set."""
+        """Connect; raises ConfigError when the server cannot be reached or has not answered in time, for a first
+        time it is not a server that failed, and for a variable that is not set."""
         from agentgym.mcp.connection import Connection
 
         filled_in((*self.env, *self.headers))
         connection = Connection(self)
         try:
             await connection.session()
-        except BaseException:
+        except BaseException as error:
             await connection.close()
+            if isinstance(error, ToolFailed):
+                raise ConfigError(str(error)) from error
             raise
         return connection

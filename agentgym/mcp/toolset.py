@@ -83,6 +83,8 @@ def mcp_toolset(spec: Spec) -> McpToolset:
     kind, _, rest = name.partition(":")
     if kind != "mcp":
         raise ConfigError(f"tool {name!r}: an MCP server's name begins with mcp:")
+    if isinstance(table.get("command"), str) and "args" not in table:
+        table |= _command(table["command"], name)
     table = {**_named(rest.strip(), name), **table}
     for key in ("env", "headers"):
         if isinstance(table.get(key), Mapping):
@@ -94,13 +96,18 @@ def _named(rest: str, name: str) -> dict[str, Any]:
     """The fields that what follows `mcp:` says."""
     if rest.startswith(("http://", "https://")):
         return {"url": rest}
+    file, _, entry = rest.partition("#")
+    if Path(file).suffix == ".json" and " " not in rest:
+        return _from_file(Path(file), entry)
+    return _command(rest, name)
+
+
+def _command(line: str, name: str) -> dict[str, Any]:
+    """Program and arguments of a command line."""
     try:
-        words = shlex.split(rest)
+        words = shlex.split(line)
     except ValueError as error:
         raise ConfigError(f"tool {name!r}: {error}") from error
-    if len(words) == 1 and Path(words[0].partition("#")[0]).suffix == ".json":
-        file, _, entry = words[0].partition("#")
-        return _from_file(Path(file), entry)
     return {"command": words[0], "args": words[1:]} if words else {}
 
 

@@ -100,7 +100,7 @@ def check_model(name: str) -> None:
             )
         if not any((path / file).is_file() for file in _VOCABULARIES):
             raise ConfigError(f"model={name}: no tokenizer there; it has none of {', '.join(_VOCABULARIES)}")
-    elif name.startswith((".", "/", "~")) or name.count("/") != 1:
+    elif name.startswith((".", "/", "~")) or name.count("/") != 1 or path.parent.is_dir():
         raise ConfigError(f"model={name}: no such directory. Use nano, a path, or a Hugging Face id (owner/name)")
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from agentgym.protocol import Malformed
+from agentgym.protocols.arguments import describe_arguments
 from agentgym.protocols.safe_json import BadJson, read_json, write_json
 from agentgym.tool import Call, ToolSpec
 
@@ -69,8 +70,11 @@ class CallTag:
         """Tells the policy how the tool is called."""
         if self.runs_programs:
             return _PROGRAM.format(tag=self.tag, output=output)
-        form = self.argument or write_json(self.spec.parameters.get("properties", {}))
-        return f"<{self.tag}>\n{form}\n</{self.tag}>\n{self.spec.description}".rstrip()
+        names = list(self.spec.parameters.get("properties", {}))
+        fields = ", ".join(f'"{name}": ...' for name in names)
+        form = self.argument if self.argument and len(names) == 1 else f"{{{fields}}}"
+        told = [f"<{self.tag}>", form, f"</{self.tag}>", self.spec.description, *describe_arguments(self.spec)]
+        return "\n".join(line for line in told if line)
 
     def _read_object(self, text: str) -> Call | Malformed:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentgym.engine import Sample
+from agentgym.errors import ConfigError
 from agentgym.rollout.walk import Walk
 from agentgym.types import Group, Tokens
 
@@ -39,8 +40,13 @@ def demonstrator() -> Move:
     async def move(walk: Walk) -> None:
         nonlocal script
         if walk.at_start:
-            script = walk.env.demonstrate(random.Random(walk.seed))
-            text = next(script)
+            try:
+                script = walk.env.demonstrate(random.Random(walk.seed))
+                text = next(script)
+            except NotImplementedError as error:
+                raise ConfigError(
+                    f"{error}. A recipe without demonstrations, such as recipe=grpo, can do without"
+                ) from error
         else:
             assert script is not None, "the first move is always at the start"
             text = script.send(walk.observation)

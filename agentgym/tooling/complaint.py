@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentgym.errors import did_you_mean
+from agentgym.protocols.arguments import takes
 from agentgym.tool import ToolSpec
 
 SHOWN = 80
@@ -55,17 +56,4 @@ def _quote(value: Any) -> str:
 
 
 def _usage(spec: ToolSpec) -> str:
-    required = spec.parameters.get("required", [])
-    takes = [
-        f"{name} ({_kind(schema)}{'' if name in required else ', may be left out'})"
-        for name, schema in spec.parameters["properties"].items()
-    ]
-    return f"It takes {', '.join(takes) or 'no arguments'}."
-
-
-def _kind(schema: Mapping[str, Any]) -> str:
-    if "enum" in schema or "const" in schema:
-        return " or ".join(json.dumps(value) for value in schema.get("enum", [schema.get("const")]))
-    if "anyOf" in schema:
-        return " or ".join(_kind(arm) for arm in schema["anyOf"])
-    return str(schema.get("type", "anything" if "$ref" not in schema else "object"))
+    return f"It takes {', '.join(takes(spec, name) for name in spec.parameters['properties']) or 'no arguments'}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -80,11 +81,17 @@ class Limiter:
     async def _in_time(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
         try:
             async with asyncio.timeout(self.limits.timeout) as deadline:
-                return await self._tries(tool, arguments, context)
+                answer = await self._tries(tool, arguments, context)
         except TimeoutError as error:
             if deadline.expired():
                 raise ToolTimeout(f"tool {self.name!r} gave no answer within {self.limits.timeout:g} s") from error
             raise
+        if asyncio.get_running_loop().time() > (deadline.when() or 0.0):
+            raise ToolTimeout(
+                f"tool {self.name!r} took more than {self.limits.timeout:g} s, and blocked everything else "
+                f"meanwhile: write it as a plain function, which gets a thread, or await what it waits for"
+            )
+        return answer
 
     async def _tries(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
         if not self.limits.retries:
@@ -107,7 +114,13 @@ class Limiter:
         except TimeoutError as error:
             raise ToolTimeout(f"tool {self.name!r}: {error or 'a timeout of its own'}") from error
         except Exception as error:
-            raise ToolFailed(f"tool {self.name!r}: {type(error).__name__}: {error}") from error
+            raise ToolFailed(f"tool {self.name!r}: {type(error).__name__}: {error}{_place(error)}") from error
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _gates(limits: Limits) -> tuple[asyncio.Semaphore | AsyncLimiter, ...]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from agentgym.errors import ConfigError, ToolError, did_you_mean
-from agentgym.tool import Call, Result, Tool, ToolContext, Toolset, ToolSpec
+from agentgym.tool import MAX_TOKENS, Call, Result, Tool, ToolContext, Toolset, ToolSpec
 from agentgym.tooling.limits import Limiters, SharedLimits
 
 
@@ -79,7 +79,7 @@ class Toolbox:
         try:
             output = await self._limited[call.tool].call(tool, call.arguments, self.context)
         except ToolError as error:
-            return Result(call, f"Error: {error}", False, limits.max_tokens)
+            return Result(call, f"Error: {error}", False, max(limits.max_tokens, MAX_TOKENS))
         return Result(call, output, True, limits.max_tokens)
 
     def _refuse(self, call: Call, reason: str) -> Result:

@@ -29,9 +29,13 @@ class File:
         """All in the file's order for None; else in random order, each row once before any comes twice.
 
         Raises TaskError, naming file and line."""
-        rows = [task for task in self._rows() if in_split(task.id, split, self.holdout)]
+        every = self._rows()
+        rows = [task for task in every if in_split(task.id, split, self.holdout)]
         if not rows:
-            raise TaskError(f"{self.path}: no row is in the {split} split (holdout={self.holdout})")
+            raise TaskError(
+                f"{self.path}: of its {len(every)} row(s) none is in the {split} split (holdout={self.holdout}, by "
+                "a hash of each id); env.tasks.holdout=0 trains on all, env.eval_tasks=FILE evaluates on others"
+            )
         if n is None:
             return rows
         drawn: list[Task] = []

@@ -31,7 +31,7 @@ async def test_good_tools_pass(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "promise", "said"),
     [
-        ("undescribed", "policy is told what it needs", "undescribed: 'text' is not described in the docstring"),
+        ("undescribed", "policy is told what it needs", "undescribed: 'text' is not described"),
         ("slow", "answers in time", "ToolTimeout: tool 'slow' gave no answer within 0.2 s"),
         (
             "wrong_example",
@@ -60,7 +60,7 @@ async def test_what_was_called_is_told() -> None:
 
 async def test_a_tool_of_another_kind_is_held_to_the_same() -> None:
     found = failures(await check_tool(RawSet(held=lambda: None)))
-    assert found["wrong arguments are refused"] == "ToolFailed: tool 'raw': KeyError: 'x'"
+    assert found["wrong arguments are refused"].startswith("ToolFailed: tool 'raw': KeyError: 'x' (")
     assert "lambda" in found["works in another process"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
@@ -221,9 +222,14 @@ async def test_tasks_without_calls_cannot_be_demonstrated(services: Services, to
     env = await begin(services, tools, Task("bare", "What?", "42"))
     with pytest.raises(NotImplementedError, match=r"'bare' has no info\.calls"):
         env.demonstrate(random.Random(0))
-    env = await begin(services, tools, Task("odd", "What?", "42", {"calls": ["double"]}))
-    with pytest.raises(TaskError, match=r"'odd': info\.calls holds 'double'"):
-        env.demonstrate(random.Random(0))
+    for call, fault in (
+        ("double", r"info\.calls holds 'double'"),
+        ({"name": "double", "arguments": '{"n": 1}'}, "a table of arguments"),
+        ({"name": "doubel", "arguments": {}}, "did you mean 'double'"),
+    ):
+        env = await begin(services, tools, Task("odd", "What?", "42", {"calls": [call]}))
+        with pytest.raises(TaskError, match=f"'odd': .*{fault}"):
+            env.demonstrate(random.Random(0))
 
 
 async def test_python_is_there_by_default(services: Services) -> None:
@@ -239,6 +245,15 @@ def test_tools_at_the_top_choose_the_environment(tools: str) -> None:
     assert (type(env).__name__, env.tools, env.protocol) == ("ToolAgent", tools, "json")
     with pytest.raises(ConfigError, match="unknown key 'tools'"):
         run.resolve_settings(parse_overrides([f"tools={tools}", "env=maze"]), [])
+
+
+def test_tasks_that_show_nothing_end_a_training_at_once(tools: str, tmp_path: Path) -> None:
+    rows = [json.dumps({"question": f"What is twice {n}?", "answer": str(2 * n)}) for n in range(60)]
+    (tmp_path / "bare.jsonl").write_text("\n".join(rows))
+    words = [f"tools={tools}", f"env.tasks={tmp_path}/bare.jsonl", f"output_dir={tmp_path}"]
+    with pytest.raises((ConfigError, ExceptionGroup)) as stopped:
+        asyncio.run(run.rollout(run.resolve_settings(parse_overrides(words), []), 2, demo=True))
+    assert stopped.group_contains(ConfigError, match="has no info.calls.*recipe=grpo")
 
 
 def test_a_wrong_tool_is_found_before_anything_starts(tools: str) -> None:

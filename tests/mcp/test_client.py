@@ -199,7 +199,7 @@ async def test_a_choice_of_tools_under_names_of_their_own(server: dict[str, Any]
 async def test_a_program_that_never_answers_is_killed(tmp_path: Path) -> None:
     words = {"command": sys.executable, "args": ["-c", DEAF, str(tmp_path / "begun")], "start_timeout": 1.0}
     async with no_leftovers(str(tmp_path)), Services() as services:
-        with pytest.raises(ToolFailed, match=r"(?s)no answer within 1 s.*I hear nothing"):
+        with pytest.raises(ConfigError, match=r"(?s)no answer within 1 s.*I hear nothing"):
             await episode(services, **words)
 
 
@@ -224,9 +224,9 @@ async def test_a_run_that_ends_while_a_server_starts_leaves_nothing_behind() -> 
 
 async def test_a_program_that_cannot_start_says_why() -> None:
     async with no_leftovers(), Services() as services:
-        with pytest.raises(ToolFailed, match=r"No such file.*no-such-program"):
+        with pytest.raises(ConfigError, match=r"No such file.*no-such-program"):
             await episode(services, command="no-such-program")
-        with pytest.raises(ToolFailed, match=r"(?s)Connection closed.*ZeroDivisionError: division by zero"):
+        with pytest.raises(ConfigError, match=r"(?s)Connection closed.*ZeroDivisionError: division by zero"):
             await episode(services, command=sys.executable, args=["-c", "1 / 0"])
 
 

@@ -111,9 +111,9 @@ def test_other_tools_have_tags_of_their_own_names() -> None:
     )
     assert dialogue.stop == ("</code>", "</search>", "</weather.now>", "</clock>")
     for text in (
-        "<search>\nquery\n</search>\nAbout search.",
+        '<search>\n{"query": ..., "top": ...}\n</search>\nAbout search.\nquery (string)',
         "<weather.now>",
-        '"days"',
+        "days (integer",
         "<clock>",
         "<interpreter>",
     ):

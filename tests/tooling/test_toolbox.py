@@ -66,6 +66,12 @@ async def hang() -> str:
     return ""
 
 
+async def block() -> str:
+    """Never lets go of the event loop."""
+    time.sleep(0.3)
+    return "late"
+
+
 def spin() -> str:
     """Compute for ever, in a thread."""
     try:
@@ -202,7 +208,7 @@ async def test_what_a_tool_refuses_reaches_the_policy_and_what_breaks_does_not(
     tools = await box(services, file, "refuse", "break_down")
     (refused,) = await tools.run([Call("refuse", {"why": "not today"})])
     assert (refused.output, refused.ok) == ("Error: not today", False)
-    with pytest.raises(ToolFailed, match="tool 'break_down': KeyError: 'gone'"):
+    with pytest.raises(ToolFailed, match=r"tool 'break_down': KeyError: 'gone' \(.*some_tools.py, line \d+\)"):
         await tools.run([Call("break_down", {})])
 
 
@@ -222,6 +228,14 @@ async def test_a_deadline_stops_the_tool_itself(services: Services, file: Path, 
         await tools.run([Call(name, {})])
     async with asyncio.timeout(20):
         await asyncio.to_thread(state(tools, name, "stopped").wait)
+
+
+async def test_an_answer_that_comes_late_is_none_though_nothing_could_stop_it(
+    services: Services, file: Path
+) -> None:
+    tools = await box(services, file, {"name": "block", "timeout": 0.1})
+    with pytest.raises(ToolTimeout, match=r"took more than 0\.1 s, and blocked everything else"):
+        await tools.run([Call("block", {})])
 
 
 async def test_when_one_call_fails_the_others_are_cancelled(services: Services, file: Path) -> None:

@@ -127,7 +127,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"bad\.jsonl: not UTF-8"):
         everything(str(tmp_path / "bad.jsonl"))
     few = write(tmp_path / "few.jsonl", [{"id": "a", "question": "?", "answer": "1"}])
-    with pytest.raises(TaskError, match="no row is in the eval split"):
+    with pytest.raises(TaskError, match="none is in the eval split"):
         task_source(few).draw(1, random.Random(0), "eval")
 
 
