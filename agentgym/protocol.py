@@ -5,7 +5,7 @@ A protocol reads what the policy said and nothing else: what a tool printed neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -84,7 +84,7 @@ class Dialogue(Protocol):
         ...
 
 
-class ActionProtocol(Protocol):
+class ActionProtocol(Hashable, Protocol):
     """A frozen dataclass in `agentgym/protocols/`."""
 
     def bind(self, specs: Sequence[ToolSpec]) -> Dialogue:

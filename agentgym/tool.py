@@ -33,6 +33,9 @@ class ToolSpec:
     description: str
     parameters: Mapping[str, Any]
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.description))  # parameters are no part: they cannot be hashed
+
     def function(self) -> dict[str, Any]:
         """In the form of OpenAI's API and of chat templates."""
         about = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}

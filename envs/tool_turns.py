@@ -8,7 +8,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agentgym.config import Spec, build
@@ -16,7 +16,7 @@ from agentgym.env import Env, StepResult, TaskSource
 from agentgym.envs.output_swap import OFF, SwappedOutputs
 from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, opening
-from agentgym.tool import MAX_TOKENS, Budget, Call, Result, ToolContext, Toolset
+from agentgym.tool import MAX_TOKENS, Budget, Call, Result, ToolContext, Toolset, ToolSpec
 from agentgym.tooling import load
 from agentgym.types import Message, Outcome, Task
 
@@ -107,7 +107,7 @@ class ToolTurnsEnv(Env):
         context = ToolContext(self.services, rng, config.sandbox, Budget(config.budget), secrets.token_hex(8))
         toolsets, protocol = config.parts()
         self._box = await Toolbox.open(toolsets, context)
-        self._speak(protocol.bind(self._box.specs))
+        self._speak(_bind(protocol, tuple(self._box.specs)))
         messages = opening(task.prompt, config.prompt, self.instructions())
         if config.prompt != "plain" and self.dialogue.specs:
             messages[0] = {**messages[0], "tools": [spec.function() for spec in self.dialogue.specs]}
@@ -187,6 +187,12 @@ class ToolTurnsEnv(Env):
         pool = await self.services.get(SwappedOutputs(call.tool))
         state = (self.state_key(), repr(sorted(call.arguments.items())))
         return replace(result, output=pool.swap(state, self.task.id, result.output, self.box.context.rng))
+
+
+@lru_cache(maxsize=256)
+def _bind(protocol: ActionProtocol, specs: tuple[ToolSpec, ...]) -> Dialogue:
+    """The same dialogue for all episodes with the same tools."""
+    return protocol.bind(specs)
 
 
 @cache

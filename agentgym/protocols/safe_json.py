@@ -40,7 +40,8 @@ def read_leading_json(text: str) -> tuple[Any, str]:
         raise BadJson(f"it is nested over {MAX_DEPTH} levels deep") from None
     except ValueError:
         raise BadJson("an integer has too many digits") from None
-    _check(value, 0)
+    if not _is_plain(text):
+        _check(value, 0)
     return value, text[end:]
 
 
@@ -48,6 +49,12 @@ def write_json(value: Any) -> str:
     """`value` on one line, in which no closing tag and no `<|special|>` token can stand."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return re.sub("<(?=[/|])", r"\\u003c", text)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether nothing in `text` can be a surrogate or too deep; told at once, where a walk over the value takes
+    long."""
+    return text.isascii() and "\\u" not in text and text.count("{") + text.count("[") <= MAX_DEPTH
 
 
 def _check(value: Any, depth: int) -> None:

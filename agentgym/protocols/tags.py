@@ -50,7 +50,7 @@ class TagDialogue:
     def specs(self) -> Sequence[ToolSpec]:
         return ()
 
-    @property
+    @cached_property
     def how_to_call(self) -> str:
         told = [call.how(self.output) for call in self.calls if call.runs_programs]
         others = [call.how(self.output) for call in self.calls if not call.runs_programs]
@@ -62,7 +62,7 @@ class TagDialogue:
             )
         return "\n\n".join(told + others)
 
-    @property
+    @cached_property
     def how_to_answer(self) -> str:
         return f"{self.answers.how} Do not write anything between <{self.output}> tags yourself."
 

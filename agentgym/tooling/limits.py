@@ -81,7 +81,8 @@ class Limiter:
     async def _in_time(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
         try:
             async with asyncio.timeout(self.limits.timeout) as deadline:
-                answer = await self._tries(tool, arguments, context)
+                tries = self._tries if self.limits.retries else self._once
+                answer = await tries(tool, arguments, context)
         except TimeoutError as error:
             if deadline.expired():
                 raise ToolTimeout(f"tool {self.name!r} gave no answer within {self.limits.timeout:g} s") from error
@@ -94,8 +95,6 @@ class Limiter:
         return answer
 
     async def _tries(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> str:
-        if not self.limits.retries:
-            return await self._once(tool, arguments, context)
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
         again = AsyncRetrying(

@@ -33,7 +33,7 @@ class File:
         rows = [task for task in every if in_split(task.id, split, self.holdout)]
         if not rows:
             raise TaskError(
-                f"{self.path}: of its {len(every)} row(s) none is in the {split} split (holdout={self.holdout}, by "
+                f"{self.path}: of its {len(every)} rows none is in the {split} split (holdout={self.holdout}, by "
                 "a hash of each id); env.tasks.holdout=0 trains on all, env.eval_tasks=FILE evaluates on others"
             )
         if n is None:
