@@ -268,6 +268,8 @@ class WorkerLink:
         answer, _ = await self.control.ask({"settle": [link._ends.inodes for link in links]})
         if "refused" in answer:
             raise SandboxError(f"a fork was not exact: {answer['refused']}")
+        if self.exit.done():  # with the answer, or right behind it
+            raise SandboxError(f"the session ended meanwhile ({self.exit.result()})")
 
     @property
     def ended(self) -> bool:
