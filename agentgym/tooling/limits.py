@@ -89,8 +89,8 @@ class Limiter:
             raise
         if asyncio.get_running_loop().time() > (deadline.when() or 0.0):
             raise ToolTimeout(
-                f"tool {self.name!r} took more than {self.limits.timeout:g} s, and blocked everything else "
-                f"meanwhile: write it as a plain function, which gets a thread, or await what it waits for"
+                f"tool {self.name!r} answered after more than {self.limits.timeout:g} s in which nothing else "
+                f"could run: one that blocks should be a plain function, which gets a thread, or await what it waits for"
             )
         return answer
 

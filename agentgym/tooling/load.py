@@ -29,6 +29,10 @@ def toolsets(specs: str | Sequence[Spec]) -> list[Toolset]:
     """A toolset for each entry; text may name several with commas between them. Raises ConfigError."""
     if isinstance(specs, str):
         specs = [name.strip() for name in specs.split(",") if name.strip()]
+    if not specs:
+        raise ConfigError(
+            f"tools: none is named. Known: {', '.join(config.names('tool'))}, and files: FILE.py:name"
+        )
     return [toolset(spec) for spec in specs]
 
 

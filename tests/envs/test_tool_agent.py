@@ -259,5 +259,7 @@ def test_tasks_that_show_nothing_end_a_training_at_once(tools: str, tmp_path: Pa
 def test_a_wrong_tool_is_found_before_anything_starts(tools: str) -> None:
     with pytest.raises(ConfigError, match="did you mean"):
         run.resolve_settings(parse_overrides([f"tools={tools}x"]), [])
+    with pytest.raises(ConfigError, match="none is named"):
+        run.resolve_settings(parse_overrides(["tools="]), [])
     with pytest.raises(ConfigError, match="hermes"):
         run.resolve_settings(parse_overrides([f"tools={tools}", "env.protocol=hermos"]), [])
