@@ -90,7 +90,7 @@ class Limiter:
         if asyncio.get_running_loop().time() > (deadline.when() or 0.0):
             raise ToolTimeout(
                 f"tool {self.name!r} answered after more than {self.limits.timeout:g} s in which nothing else "
-                f"could run: one that blocks should be a plain function, which gets a thread, or await what it waits for"
+                f"could run: one that blocks should be a plain function, which gets a thread, or await"
             )
         return answer
 
