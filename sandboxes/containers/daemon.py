@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -120,7 +121,16 @@ async def call(function: Callable[..., T], *args: Any, **fields: Any) -> T:
     except docker.errors.APIError as error:
         raise SandboxError(f"docker: {error.explanation or error}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        _let_go(error)
         raise SandboxError(f"the docker daemon does not answer: {error}") from error
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Close the socket that could not connect: the SDK leaves it to the garbage collector, in a traceback's
+    frames."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def pick_runtime(wanted: str, info: dict[str, Any]) -> str:

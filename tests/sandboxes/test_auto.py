@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
+from agentgym.checks.leftovers import no_leftovers
 from agentgym.errors import SandboxError
 from agentgym.sandboxes.auto import Auto
+from agentgym.sandboxes.docker import Docker
 
 NO_DAEMON = "unix:///nowhere/docker.sock"
 
@@ -45,3 +49,13 @@ async def test_a_weak_one_must_be_asked_for_and_says_so(no_walls, no_docker, una
     host = await (Auto() if asked == "variable" else Auto(allow_weak=True)).open()
     assert "WITHOUT walls" in host.description
     await host.close()
+
+
+async def test_asking_for_a_daemon_that_is_not_there_leaves_no_socket(no_docker):
+    gc.disable()  # it would tidy up some time later
+    try:
+        async with no_leftovers():
+            with pytest.raises(SandboxError, match="does not answer"):
+                await Docker().open()
+    finally:
+        gc.enable()
