@@ -32,6 +32,7 @@ KINDS = {
     "env": "agentgym.envs",
     "sandbox": "agentgym.sandboxes",
     "tool": "agentgym.tools",
+    "retriever": "agentgym.retrievers",
     "protocol": "agentgym.protocols",
     "tasks": "agentgym.envs.tasks",
     "engine": "agentgym.engines",
