@@ -17,6 +17,8 @@ from agentgym.types import Group, Task, Turn
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from agentgym.services import Services
+
 Reduction = Literal["token_mean", "sequence_mean", "constant"]
 Packing = Literal["tree", "flat"]
 
@@ -63,9 +65,9 @@ class Scored:
 
 
 class Signal(Protocol):
-    """Writes `turn.signals[name]` on the leaves of a group."""
+    """Writes `turn.signals[name]` on the leaves of a group. services: of the run, for models that it asks."""
 
-    async def __call__(self, group: Group) -> None: ...
+    async def __call__(self, group: Group, services: Services) -> None: ...
 
 
 class Credit(Protocol):
@@ -83,7 +85,7 @@ class Sampler(Protocol):
         """The group's weight in the loss; 0 drops it."""
         ...
 
-    def observe(self, batch: list[Scored]) -> None: ...
+    async def observe(self, batch: list[Scored]) -> None: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 

@@ -44,7 +44,7 @@ class Plays:
     async def score(self, groups: list[Group]) -> list[Scored]:
         """Signals, then credit, over every valid trajectory; groups the sampler drops get weight 0."""
         for signal in self.signals:
-            await asyncio.gather(*(signal(group) for group in groups))
+            await asyncio.gather(*(signal(group, self.manager.services) for group in groups))
         batch = [Scored(g, leaf) for g in groups for leaf in g.leaves() if g.outcome(leaf).is_valid]
         for credit in self.credit:
             batch = credit(batch)
@@ -52,7 +52,7 @@ class Plays:
             weight = self.sampler.admit(group)
             for scored in group:
                 scored.weight *= weight
-        self.sampler.observe(batch)
+        await self.sampler.observe(batch)
         return batch
 
     async def _play(self, n: int, prefix: str, seed: int) -> list[Group]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from agentgym.config import build
+from agentgym.services import Services
 from agentgym.trainers.base import Scored, TokenBatch
 from agentgym.trainers.reduce import token_weights
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
@@ -57,7 +58,7 @@ class Stage:
         for number, episodes in enumerate(groups):
             group = make_group(f"group-{number}", episodes)
             for signal in self.signals:
-                await signal(group)
+                await signal(group, Services())
             batch += [Scored(group, leaf) for leaf in group.leaves()]
         for step in self.credit:
             batch = step(batch)

@@ -6,6 +6,7 @@ from math import tanh
 
 import pytest
 
+from agentgym.services import Services
 from agentgym.trainers.base import Scored
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
 
@@ -30,7 +31,7 @@ async def score(rl, ends):
         info = {"value": value, "supervised": supervised, "success": value > 0}
         group.turns.append(Turn(0, Tokens((3,)), Tokens((4,)), outcome=Outcome.DONE, info=info))
     for signal in rl.signals:
-        await signal(group)
+        await signal(group, Services())
     batch = [Scored(group, leaf) for leaf in group.leaves()]
     for step in rl.credit:
         batch = step(batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentgym.config import build
+from agentgym.services import Services
 from agentgym.types import Group, Outcome, Task
 
 
@@ -12,7 +13,7 @@ async def f1(episode, gold, text, **more):
     group = Group("g", Task("t", "q", gold))
     scored = episode(group, actions=[1, 1], texts=[r"\boxed{first thoughts}", text], **more)
     group.turns[-1].observation = rf"\boxed{{{gold}}} <answer>\boxed{{{gold}}}</answer>"
-    await build("signal", "answer_f1")(group)
+    await build("signal", "answer_f1")(group, Services())
     return scored.signals["answer_f1"]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from agentgym.config import build
 from agentgym.errors import ConfigError
+from agentgym.services import Services
 from agentgym.types import Group, Task
 
 SEARCH = "<think>Where is it?</think><search>Eiffel Tower</search>"
@@ -23,7 +24,7 @@ async def reward(episode, texts, observation="", **fields):
     for turn in group.turns:
         turn.observation = observation
     for name in ("tag_format", "answer_f1", "tools_used"):
-        await build("signal", name)(group)
+        await build("signal", name)(group, Services())
     (same,) = build("credit", {"name": "arpo_reward", **fields})([scored])
     assert same is scored
     return scored.reward

@@ -144,7 +144,7 @@ async def test_who_finishes_first_changes_nothing(policy: Any) -> None:
     for order in ((0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0), (4, 0, 3, 5, 1, 2)):
         groups = await play_in_order(policy, order)
         for group in groups:
-            await build("signal", "env_return")(group)
+            await build("signal", "env_return")(group, Services())
         batch = [Scored(group, leaf) for group in groups for leaf in group.leaves()]
         said = [[turn.action.ids for turn in scored.turns] for scored in batch]
         results.append((said, *learn(batch, GRPO)))

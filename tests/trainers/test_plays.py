@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agentgym.env import Split
+from agentgym.services import Services
 from agentgym.trainers.base import Scored
 from agentgym.trainers.plays import Plays
 from agentgym.trainers.settings import Settings, Stage
@@ -30,6 +31,7 @@ class Played:
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], int]] = []
+        self.services = Services()
 
     async def run(self, strategy: Any, tasks: Any, seed: int, group_size: int) -> list[Group]:
         self.asked.append(([task.id for _, task in tasks], seed))
@@ -39,7 +41,7 @@ class Played:
 def plays(manager: Any = None, **stage: Any) -> Plays:
     credit: list[Any] = [{"name": "weighted_sum", "weights": {"return": 1.0}}, {"name": "group_relative"}]
     table = {"signals": ["env_return"], "credit": credit, "losses": ["ppo_clip"], **stage}
-    return Plays(Stage("rl", **table), Settings(batch_size=3), manager, Numbers())
+    return Plays(Stage("rl", **table), Settings(batch_size=3), manager or Played(), Numbers())
 
 
 @pytest.mark.parametrize("failure", FAILURES)

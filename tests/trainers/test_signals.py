@@ -6,6 +6,7 @@ import pytest
 
 from agentgym.config import build, names
 from agentgym.errors import AgentgymError
+from agentgym.services import Services
 from agentgym.types import Outcome, Tokens, Turn
 
 FAILURES = [outcome for outcome in Outcome if not outcome.is_valid]
@@ -19,7 +20,7 @@ async def test_return_sums_rewards_along_each_branch_of_a_tree(group):
         Turn(0, empty, empty, reward=-2.0),
         Turn(2, empty, empty, reward=0.25, outcome=Outcome.MAX_TURNS),
     ]
-    await build("signal", "env_return")(group)
+    await build("signal", "env_return")(group, Services())
     assert [turn.signals for turn in group.turns] == [{}, {"return": 1.5}, {}, {"return": -0.75}]
 
 
@@ -28,7 +29,7 @@ async def test_return_sums_rewards_along_each_branch_of_a_tree(group):
 async def test_a_failure_of_the_machinery_gets_no_number(group, episode, signal, outcome):
     failed = episode(group, outcome=outcome, info={"success": True, "tool_calls": 1})
     fine = episode(group, info={"success": True, "tool_calls": 1})
-    await build("signal", signal)(group)
+    await build("signal", signal)(group, Services())
     assert failed.signals == {}
     assert len(fine.signals) == 1
 
@@ -36,24 +37,24 @@ async def test_a_failure_of_the_machinery_gets_no_number(group, episode, signal,
 @pytest.mark.parametrize(("success", "value"), [(True, 1.0), (False, 0.0)])
 async def test_success(group, episode, success, value):
     scored = episode(group, actions=[1, 1], info={"success": success})
-    await build("signal", "success")(group)
+    await build("signal", "success")(group, Services())
     assert scored.signals == {"success": value}
 
 
 async def test_success_is_0_when_a_limit_came_first_and_an_error_when_the_environment_says_nothing(group, episode):
     cut = episode(group, outcome=Outcome.MAX_TOKENS)
-    await build("signal", "success")(group)
+    await build("signal", "success")(group, Services())
     assert cut.signals == {"success": 0.0}
     episode(group, info={"sucess": True})
     with pytest.raises(AgentgymError, match=r"task-1.*info\['success'\].*did you mean 'sucess'"):
-        await build("signal", "success")(group)
+        await build("signal", "success")(group, Services())
 
 
 async def test_tool_calls_is_the_last_count_reported(group, episode):
     done = episode(group, actions=[1, 1], info={"tool_calls": 3})
     cut = episode(group, actions=[1, 1, 1], outcome=Outcome.MAX_TOKENS)
     group.turns[cut.leaf - 2].info, group.turns[cut.leaf - 1].info = {"tool_calls": 1}, {"tool_calls": 2}
-    await build("signal", "tool_calls")(group)
+    await build("signal", "tool_calls")(group, Services())
     assert (done.signals, cut.signals) == ({"tool_calls": 3.0}, {"tool_calls": 2.0})
 
 
@@ -76,7 +77,7 @@ async def test_tool_calls_is_the_last_count_reported(group, episode):
 )
 async def test_boxed_format(group, episode, texts, value):
     scored = episode(group, actions=[1] * len(texts), texts=texts)
-    await build("signal", "boxed_format")(group)
+    await build("signal", "boxed_format")(group, Services())
     assert scored.signals == {"boxed_format": value}
 
 
@@ -84,5 +85,5 @@ async def test_boxed_format_is_blind_to_observations(group, episode):
     scored = episode(group, actions=[1, 1], texts=["<code>print()</code>", "done"])
     for turn in group.turns:
         turn.observation = r"\boxed{7}"
-    await build("signal", "boxed_format")(group)
+    await build("signal", "boxed_format")(group, Services())
     assert scored.signals == {"boxed_format": 0.0}

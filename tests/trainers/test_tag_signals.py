@@ -6,6 +6,7 @@ import pytest
 
 from agentgym.config import build
 from agentgym.errors import ConfigError
+from agentgym.services import Services
 
 THINK = "<think>I need a fact.</think>"
 SEARCH = "<search>capital of France</search>"
@@ -75,7 +76,7 @@ async def signal(spec, group, episode, texts, observation=""):
     scored = episode(group, actions=[1] * len(texts), texts=texts)
     for turn in group.turns:
         turn.observation = observation
-    await build("signal", spec)(group)
+    await build("signal", spec)(group, Services())
     (value,) = scored.signals.values()
     return value
 

@@ -44,7 +44,7 @@ class UniformSampler:
         spread = len({scored.reward for scored in group}) > 1
         return 1.0 if spread or not self.config.drop_zero_spread else 0.0
 
-    def observe(self, batch: list[Scored]) -> None:
+    async def observe(self, batch: list[Scored]) -> None:
         """Uniform sampling learns nothing from results."""
 
     def state_dict(self) -> dict[str, Any]:

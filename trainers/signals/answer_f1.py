@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agentgym import qa
 from agentgym.boxed import last_boxed
 from agentgym.trainers.signals.episodes import valid_episodes
 from agentgym.types import Group, Turn
+
+if TYPE_CHECKING:
+    from agentgym.services import Services
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class AnswerF1:
     without one: 0. Reads what the policy wrote, never an observation.
     """
 
-    async def __call__(self, group: Group) -> None:
+    async def __call__(self, group: Group, services: Services) -> None:
         for turns in valid_episodes(group):
             turns[-1].signals["answer_f1"] = qa.f1(_answer(turns[-1]), [group.task.answer])
 
@@ -26,4 +30,3 @@ class AnswerF1:
 def _answer(turn: Turn) -> str:
     answer = turn.info["answer"] if "answer" in turn.info else last_boxed(turn.text)
     return "" if answer is None else str(answer)
-

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agentgym.boxed import last_boxed
 from agentgym.trainers.signals.episodes import valid_episodes
 from agentgym.trainers.signals.tags import check_tags
 from agentgym.types import Group
+
+if TYPE_CHECKING:
+    from agentgym.services import Services
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class TagFormat:
     def __post_init__(self) -> None:
         check_tags(self.call_tags, self.result_tag)
 
-    async def __call__(self, group: Group) -> None:
+    async def __call__(self, group: Group, services: Services) -> None:
         for turns in valid_episodes(group):
             texts = [turn.text.rstrip() for turn in turns]
             good = self._tags_in_order(texts) and self._ends_with_answer(texts[-1])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agentgym.trainers.signals.episodes import valid_episodes
 from agentgym.trainers.signals.tags import check_tags
 from agentgym.types import Group
+
+if TYPE_CHECKING:
+    from agentgym.services import Services
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class ToolsUsed:
     def __post_init__(self) -> None:
         check_tags(self.call_tags)
 
-    async def __call__(self, group: Group) -> None:
+    async def __call__(self, group: Group, services: Services) -> None:
         calls = [re.compile(f"<{tag}>.*?</{tag}>", re.DOTALL) for tag in set(self.call_tags)]
         for turns in valid_episodes(group):
             used = [call for call in calls if any(call.search(turn.text) for turn in turns)]
