@@ -15,7 +15,7 @@ from agentgym.config import Spec, build
 from agentgym.env import Env, StepResult, TaskSource
 from agentgym.envs.output_swap import OFF, SwappedOutputs
 from agentgym.envs.tasks.source import task_source
-from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, opening
+from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, Said, opening
 from agentgym.tool import MAX_TOKENS, Budget, Call, Result, ToolContext, Toolset, ToolSpec
 from agentgym.tooling import load
 from agentgym.types import Message, Outcome, Task
@@ -89,6 +89,14 @@ class ToolTurnsEnv(Env):
     async def finish(self, answer: str | None) -> StepResult:
         """Pay for the answer (None: none was given)."""
 
+    def toolsets(self, task: Task) -> Sequence[Toolset]:
+        """The tools of an episode."""
+        return self.config.parts()[0]
+
+    def read(self, action: str) -> Said:
+        """What a turn asks for."""
+        return self.dialogue.parse(action)
+
     def read_answer(self, text: str) -> str | None:
         """The answer in the text of a turn without calls."""
         return self.dialogue.read_answer(text)
@@ -105,8 +113,8 @@ class ToolTurnsEnv(Env):
         self._turns = self._malformed = 0
         config = self.config
         context = ToolContext(self.services, rng, config.sandbox, Budget(config.budget), secrets.token_hex(8))
-        toolsets, protocol = config.parts()
-        self._box = await Toolbox.open(toolsets, context)
+        _, protocol = config.parts()
+        self._box = await Toolbox.open(self.toolsets(task), context)
         self._speak(_bind(protocol, tuple(self._box.specs)))
         messages = opening(task.prompt, config.prompt, self.instructions())
         if config.prompt != "plain" and self.dialogue.specs:
@@ -120,7 +128,7 @@ class ToolTurnsEnv(Env):
 
     async def act(self, action: str) -> StepResult:
         self._turns += 1
-        said = self.dialogue.parse(action)
+        said = self.read(action)
         if not said.calls:
             return await self.finish(self.read_answer(said.text))
         if self._turns >= self.config.max_turns:

@@ -1,4 +1,4 @@
-"""A policy by name: `nano`, or any Hugging Face causal LM by path or id."""
+"""A policy by name: `nano`, `nano-search`, or any Hugging Face causal LM by path or id."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym.errors import ConfigError
+from agentgym.models import nano
 
 if TYPE_CHECKING:
     import torch
@@ -56,10 +57,8 @@ def load_policy(
     logging.disable_progress_bar()
     random.seed(seed)
     torch.manual_seed(seed)
-    if name == "nano":
-        from agentgym.models import nano
-
-        model, tokenizer = nano.model(seed), nano.tokenizer()
+    if name in nano.TOKENIZERS:
+        model, tokenizer = nano.model(seed, name), nano.tokenizer(name)
     else:
         model, tokenizer = _from_hub(name)
     model = model.to(device=device, dtype=resolve_dtype(dtype, device))
@@ -91,7 +90,7 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
 def check_model(name: str) -> None:
     """Raises ConfigError for a path that holds no model or no tokenizer. Loads nothing."""
     path = Path(name)
-    if name == "nano":
+    if name in nano.TOKENIZERS:
         return
     if path.exists():
         if not any((path / file).is_file() for file in ("config.json", _ADAPTER)):
@@ -101,7 +100,9 @@ def check_model(name: str) -> None:
         if not any((path / file).is_file() for file in _VOCABULARIES):
             raise ConfigError(f"model={name}: no tokenizer there; it has none of {', '.join(_VOCABULARIES)}")
     elif name.startswith((".", "/", "~")) or name.count("/") != 1 or path.parent.is_dir():
-        raise ConfigError(f"model={name}: no such directory. Use nano, a path, or a Hugging Face id (owner/name)")
+        raise ConfigError(
+            f"model={name}: no such directory. Use {' or '.join(nano.TOKENIZERS)}, a path, or a Hugging Face id (owner/name)"
+        )
 
 
 def _from_hub(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

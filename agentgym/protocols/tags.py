@@ -20,18 +20,20 @@ class TagDialogue:
     """A dialogue in tags.
 
     calls: the tools. output: the tag of outputs. correction: what a policy is told that neither calls nor answers;
-    where it is empty such a turn is the last.
+    where it is empty such a turn is the last. others: tags that the environment reads itself.
     """
 
     calls: tuple[CallTag, ...]
     output: str
     answers: AnswerForm
     correction: str = ""
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         taken: dict[str, str] = {}
         owners = [(f"tool {call.spec.name!r}", call.tag) for call in self.calls]
         owners += [("the output of tools", self.output)] + [("the answer", tag) for tag in self.answers.tags]
+        owners += [("the environment", tag) for tag in self.others]
         for owner, tag in owners:
             for mark in marks_of([tag]):
                 if mark in taken:
@@ -44,7 +46,7 @@ class TagDialogue:
 
     @cached_property
     def tags(self) -> tuple[str, ...]:
-        return (*self._call_tags, self.output, *self.answers.tags, *TEMPLATE_TAGS)
+        return (*self._call_tags, self.output, *self.answers.tags, *self.others, *TEMPLATE_TAGS)
 
     @property
     def specs(self) -> Sequence[ToolSpec]:

@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import re
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from agentgym.config import Spec
     from agentgym.services import Services
     from agentgym.tool import Tool, Toolset, ToolSpec
+    from agentgym.tooling.schema import Signature
 
 
 def toolsets(specs: str | Sequence[Spec]) -> list[Toolset]:
@@ -132,6 +134,26 @@ def _load(toolset: FunctionToolset) -> _Plan:
         raise ConfigError(f"tool {name!r}: cache is for tools without state, order and ToolContext only")
     first = FunctionTool(target, is_async(target), signature, limits, ordered, forks, Threads(name))
     return _Plan(thing, own, first)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """A tool that an environment made for one episode: an object of a class as above, one with `fork`."""
+
+    target: Any
+    name: str
+
+    async def open(self, services: Services) -> Sequence[Tool]:
+        target = self.target
+        signature = _class_signature(type(target), self.name)
+        limits = _limits(target, {}, self.name)
+        ordered = bool(getattr(target, "ordered", True))
+        return [FunctionTool(target, is_async(target), signature, limits, ordered, True, Threads(self.name))]
+
+
+@functools.cache
+def _class_signature(thing: type[Any], name: str) -> Signature:
+    return read_signature(types.MethodType(thing.__call__, object()), name, _docstring(thing))
 
 
 def _instance(thing: type[Any], own: Mapping[str, Any], name: str) -> Any:

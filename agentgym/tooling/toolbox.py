@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from agentgym.errors import ConfigError, ToolError, did_you_mean
 from agentgym.tool import MAX_TOKENS, Call, Result, Tool, ToolContext, Toolset, ToolSpec
@@ -42,6 +43,10 @@ class Toolbox:
     def specs(self) -> list[ToolSpec]:
         """What a policy is told of the tools."""
         return [tool.spec for tool in self._tools.values()]
+
+    def target(self, name: str) -> Any:
+        """The function or object that a tool calls; raises KeyError where there is no such tool."""
+        return self._tools[name].target  # type: ignore[attr-defined]
 
     def ordered(self, name: str) -> bool:
         """Whether calls of the tool must come one after the other; `run` sees to those that it gets together."""

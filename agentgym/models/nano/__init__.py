@@ -1,4 +1,5 @@
-"""`model=nano`: a 1M-parameter Qwen2 with its own byte-level BPE, built from a seed, no download.
+"""`model=nano` and `model=nano-search`: a 1M-parameter Qwen2 with its own byte-level BPE, built from a seed, no
+download. Their vocabularies differ: words of programs and arithmetic, or of searches in invented worlds.
 
 Numbers are cut into pairs of digits, and text is merged across the borders of tags, so that
 encoding a decoded trajectory gives other ids than were sampled: whoever re-encodes is found out.
@@ -12,19 +13,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TOKENIZER_FILE = Path(__file__).with_name("tokenizer.json")
+TOKENIZERS = {
+    "nano": Path(__file__).with_name("tokenizer.json"),
+    "nano-search": Path(__file__).with_name("tokenizer_search.json"),
+}
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
-def tokenizer() -> PreTrainedTokenizerBase:
-    """The shipped tokenizer, with a ChatML template."""
+def tokenizer(name: str = "nano") -> PreTrainedTokenizerBase:
+    """A shipped tokenizer, with a ChatML template."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
-        tokenizer_file=str(TOKENIZER_FILE),
+        tokenizer_file=str(TOKENIZERS[name]),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=["<|im_start|>"],
@@ -33,12 +37,12 @@ def tokenizer() -> PreTrainedTokenizerBase:
     )
 
 
-def model(seed: int) -> PreTrainedModel:
+def model(seed: int, name: str = "nano") -> PreTrainedModel:
     """Random weights drawn from `seed`, in float32."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    vocabulary = tokenizer()
+    vocabulary = tokenizer(name)
     config = Qwen2Config(
         vocab_size=len(vocabulary),
         hidden_size=128,

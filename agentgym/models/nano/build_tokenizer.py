@@ -1,39 +1,46 @@
-"""Builds tokenizer.json from corpus.txt: `python -m agentgym.models.nano.build_tokenizer`. Deterministic."""
+"""Builds the tokenizers from their corpora: `python -m agentgym.models.nano.build_tokenizer`. Deterministic."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-from agentgym.models.nano import TOKENIZER_FILE
+from agentgym.models.nano import TOKENIZERS
 
-CORPUS_FILE = Path(__file__).with_name("corpus.txt")
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-WORDS = 768
+WORDS = {"nano": 768, "nano-search": 400}
 """Merges learned from the corpus, on top of bytes and of numbers of up to two digits."""
+_SYLLABLE = "[b-z][aeiou]"
+_NAME = f"[A-Z][aeiou]|(?<=[A-Z][aeiou]){_SYLLABLE}|(?<=[A-Z][aeiou]{_SYLLABLE}){_SYLLABLE}"
+PIECES = {
+    "nano": r"\d{1,2}|\D+",
+    "nano-search": rf"\d{{1,2}}|{_NAME}|[A-Z]|[^\dA-Z]+",
+}
+"""What is encoded on its own. Names are cut into syllables, wherever they stand, so that they can be copied."""
 
 
-def build() -> dict[str, Any]:
-    """The tokenizer as JSON: byte-level BPE over runs of non-digits, and digits in pairs."""
+def build(name: str) -> dict[str, Any]:
+    """A tokenizer as JSON: byte-level BPE over pieces of text, and digits in pairs."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d{1,2}|\D+"), "isolated"),
+            pre_tokenizers.Split(Regex(PIECES[name]), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=len(SPECIAL) + 256 + WORDS,
+        vocab_size=len(SPECIAL) + 256 + WORDS[name],
         special_tokens=SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = CORPUS_FILE.read_text(encoding="utf-8").split("\n----\n")
+    file = TOKENIZERS[name]
+    corpus = file.with_name(file.name.replace("tokenizer", "corpus")).with_suffix(".txt")
+    texts = corpus.read_text(encoding="utf-8").split("\n----\n")
     bpe.train_from_iterator((piece for text in texts for piece in re.split(r"\d+", text)), trainer)
     tokenizer: dict[str, Any] = json.loads(bpe.to_str())
     _add_numbers(tokenizer["model"])
@@ -49,4 +56,5 @@ def _add_numbers(bpe: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    TOKENIZER_FILE.write_text(json.dumps(build(), ensure_ascii=False, indent=0), encoding="utf-8")
+    for name, file in TOKENIZERS.items():
+        file.write_text(json.dumps(build(name), ensure_ascii=False, indent=0), encoding="utf-8")

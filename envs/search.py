@@ -1,0 +1,185 @@
+"""Search-R1 (arXiv 2503.09516): reason, search a corpus in between, answer; with `judge`, ReSeek's (arXiv 2510.00568)
+judgement of every result."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from agentgym import qa
+from agentgym.config import Spec
+from agentgym.env import Demonstration, Env, StepResult
+from agentgym.envs import search_demos
+from agentgym.envs.misleading import MisleadingSearch
+from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
+from agentgym.errors import TaskError
+from agentgym.protocol import Malformed, Said
+from agentgym.protocols.reseek import Judgement, split_judgement
+from agentgym.tool import Toolset
+from agentgym.tooling.load import Instance
+from agentgym.types import Message, Outcome, Task
+
+if TYPE_CHECKING:
+    from agentgym.services import Services
+    from agentgym.tools.search import Search as SearchTool
+
+WORLD = "agentgym.envs.worlds.index:WorldIndex"
+JUDGE = """\
+After every result say first whether it helps: <judge>Yes</judge> or <judge>No</judge>. After No, search again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search(ToolTurnsConfig):
+    """A question, a corpus to search, one short answer.
+
+    Fields as in ToolTurnsConfig, and: retriever: what is searched by what; None: the task's own invented world (tasks
+    `fictional`). k: passages a result has. observation_tokens: of a result that the policy sees. score: what is paid:
+    `em` (the answer's words are the right ones) or `f1` (how many of them are). judge: whether each result must be
+    judged before the policy goes on, and whether one judged useless is kept in its context or dropped; after No it
+    must search again. mislead: share of the searches that are answered with passages which lead astray, and others
+    with none of those (worlds only). demo_direct_rate: chance, at each step, that a demonstration answers at once, as
+    one who knows would. demo_error_rate: share of a demonstration's judgements that are tossed for.
+    """
+
+    runs_programs: ClassVar[bool] = False
+
+    tasks: Spec = "fictional"
+    retriever: Spec | None = None
+    k: int = 3
+    observation_tokens: int = 500
+    timeout: float = 30.0
+    score: Literal["em", "f1"] = "em"
+    judge: Literal["off", "keep", "drop"] = "off"
+    mislead: float = 0.0
+    demo_direct_rate: float = 0.0
+    demo_error_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        ToolTurnsConfig.__post_init__(self)
+        for name in ("mislead", "demo_direct_rate", "demo_error_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.mislead and self.retriever is not None:
+            raise ValueError("mislead is for invented worlds, whose passages say which of them lead astray")
+        self.tool(self.retriever or {"name": WORLD, "seed": 0})  # what is wrong is wrong before anything is played
+
+    def make(self, services: Services) -> SearchEnv:
+        return SearchEnv(self, services)
+
+    def tool_specs(self) -> list[Spec]:
+        return [{"name": "search", "retriever": self.retriever or {"name": WORLD, "seed": 0}}]
+
+    def protocol_spec(self) -> Spec:
+        return "search_r1" if self.judge == "off" else "reseek"
+
+    def tool(self, retriever: Spec) -> SearchTool:
+        """The tool of an episode."""
+        from agentgym.tools.search import Search as SearchTool
+
+        limits = {"k": self.k, "timeout": self.timeout, "max_tokens": self.observation_tokens}
+        if self.mislead:
+            return MisleadingSearch(retriever, share=self.mislead, **limits)
+        return SearchTool(retriever, **limits)
+
+
+class SearchEnv(ToolTurnsEnv):
+    """One episode.
+
+    A step's info, beside what ToolTurnsEnv reports: recall: share of the task's gold passages (info.gold_doc_ids)
+    that were shown so far. Of a step that judged a result: judged: yes or no; useful: whether the result had a gold
+    passage in it. At the end: em, f1.
+    """
+
+    config: Search
+    goal = "Answer the question. You can search a collection of texts while you think."
+
+    def toolsets(self, task: Task) -> Sequence[Toolset]:
+        retriever = self.config.retriever or {"name": WORLD, **_world(task)}
+        return [Instance(self.config.tool(retriever), "search")]
+
+    async def start(self, task: Task, rng: random.Random) -> list[Message]:
+        self._judgement: Judgement | None = None
+        self._judged = 0  # results that the policy has judged
+        return await ToolTurnsEnv.start(self, task, rng)
+
+    def instructions(self) -> str:
+        told = ToolTurnsEnv.instructions(self)
+        return told if self.config.judge == "off" else f"{told}\n\n{JUDGE}"
+
+    @property
+    def search(self) -> SearchTool:
+        """The episode's search, which knows what it found."""
+        tool: SearchTool = self.box.target("search")
+        return tool
+
+    def read(self, action: str) -> Said:
+        self._judgement = None
+        if self.config.judge == "off":
+            return ToolTurnsEnv.read(self, action)
+        judgement, rest = split_judgement(action)
+        waiting = self._judged < len(self.search.found)
+        if waiting and judgement is None:
+            return Said((Malformed("Error: judge the result first: <judge>Yes</judge> or <judge>No</judge>."),))
+        said = ToolTurnsEnv.read(self, rest)
+        if waiting:
+            self._judgement = judgement
+            self._judged = len(self.search.found)
+            self._useful = bool(self._gold & {passage.id for passage in self.search.found[-1]})
+            if judgement == "no" and not said.calls:
+                return Said(
+                    (Malformed("Error: you judged the result useless, so search again before you answer."),)
+                )
+        return said
+
+    async def finish(self, answer: str | None) -> StepResult:
+        assert self.task is not None
+        config, golds = self.config, right_answers(self.task)
+        em = answer is not None and qa.exact_match(answer, golds)
+        f1 = 0.0 if answer is None else qa.f1(answer, golds)
+        score = float(em) if config.score == "em" else f1
+        reward = config.reward_right * score + config.reward_wrong * (1 - score)
+        info = self.facts(success=em, em=float(em), f1=f1, answer=answer, outcome=Outcome.DONE)
+        return StepResult("", reward, True, False, info)
+
+    async def copy_to(self, twin: Env, seed: int | None) -> None:
+        assert isinstance(twin, SearchEnv)
+        await ToolTurnsEnv.copy_to(self, twin, seed)
+        twin._judged, twin._judgement = self._judged, None
+
+    def facts(self, **more: Any) -> dict[str, Any]:
+        facts = ToolTurnsEnv.facts(self, **more)
+        if gold := self._gold:
+            found = {passage.id for passages in self.search.found for passage in passages}
+            facts["recall"] = len(gold & found) / len(gold)
+        if self._judgement:
+            facts |= {"judged": self._judgement, "useful": self._useful}
+            if self._judgement == "no" and self.config.judge == "drop" and "outcome" not in more:
+                facts["forget"] = True
+        return facts
+
+    def demonstrate(self, rng: random.Random) -> Demonstration:
+        """Searches for one fact after the other, and judges by the gold passages."""
+        return search_demos.demonstrate(self, rng)
+
+    @property
+    def _gold(self) -> set[str]:
+        assert self.task is not None
+        return set(self.task.info.get("gold_doc_ids", ()))
+
+
+def right_answers(task: Task) -> list[str]:
+    """The task's answer and others that are as right: info.answers, info.answer_aliases."""
+    others = [task.info.get(name) or [] for name in ("answers", "answer_aliases")]
+    return [task.answer, *(str(answer) for answers in others for answer in answers)]
+
+
+def _world(task: Task) -> dict[str, Any]:
+    world = task.info.get("world")
+    if not isinstance(world, dict):
+        raise TaskError(
+            f"task {task.id!r} brings no world to search in: say which corpus, as in env.retriever=bm25s "
+            "env.retriever.corpus=FILE.jsonl"
+        )
+    return world
