@@ -48,7 +48,8 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
     recipe = [layer["recipe"] for layer in layers if "recipe" in layer]
     if any("tools" in layer for layer in layers) and not any(map(_names_env, layers)):
         layers.insert(0, {"env": "tool_agent"})
-    layers.insert(0, _recipe(str(recipe[-1] if recipe else Settings.recipe)))
+    name = str(recipe[-1]) if recipe else _own_recipe(layers)
+    layers.insert(0, {**_recipe(name), "recipe": name})
     table: dict[str, Any] = {"stages": []}
     for layer in layers:
         stages = _merge_stages(table["stages"], layer.get("stages", {}))
@@ -72,6 +73,13 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
 def _names_env(layer: Mapping[str, Any]) -> bool:
     env = layer.get("env")
     return isinstance(env, str) or (isinstance(env, Mapping) and "name" in env)
+
+
+def _own_recipe(layers: Sequence[Mapping[str, Any]]) -> str:
+    """The recipe that has the environment's name, where there is one; else the default."""
+    envs = [layer["env"] for layer in layers if _names_env(layer)]
+    name = (envs[-1] if isinstance(envs[-1], str) else str(envs[-1]["name"])) if envs else ""
+    return name if name in recipes() else Settings.recipe
 
 
 def _rollout(stage: Mapping[str, Any]) -> str:

@@ -1,5 +1,5 @@
-"""Search-R1 (arXiv 2503.09516): reason, search a corpus in between, answer; with `judge`, ReSeek's (arXiv 2510.00568)
-judgement of every result."""
+"""Search-R1 (arXiv 2503.09516): reason, search a corpus in between, answer; with `judge`, ReSeek's (arXiv
+2510.00568) judgement of every result."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ After every result say first whether it helps: <judge>Yes</judge> or <judge>No</
 class Search(ToolTurnsConfig):
     """A question, a corpus to search, one short answer.
 
-    Fields as in ToolTurnsConfig, and: retriever: what is searched by what; None: the task's own invented world (tasks
-    `fictional`). k: passages a result has. observation_tokens: of a result that the policy sees. score: what is paid:
-    `em` (the answer's words are the right ones) or `f1` (how many of them are). judge: whether each result must be
-    judged before the policy goes on, and whether one judged useless is kept in its context or dropped; after No it
-    must search again. mislead: share of the searches that are answered with passages which lead astray, and others
-    with none of those (worlds only). demo_direct_rate: chance, at each step, that a demonstration answers at once, as
-    one who knows would. demo_error_rate: share of a demonstration's judgements that are tossed for.
+    Fields as in ToolTurnsConfig, and: retriever: what is searched by what; None: the task's own invented world
+    (tasks `fictional`). k: passages a result has. observation_tokens: of a result that the policy sees. score:
+    what is paid: `em` (the answer's words are the right ones) or `f1` (how many of them are). judge: whether each
+    result must be judged before the policy goes on, and whether one judged useless is kept in its context or
+    dropped; after No it must search again. mislead: share of the searches that are answered with passages which
+    lead astray, and others with none of those (worlds only). demo_direct_rate: chance, at each step, that a
+    demonstration answers at once, as one who knows would. demo_error_rate: share of a demonstration's judgements
+    that are tossed for.
     """
 
     runs_programs: ClassVar[bool] = False
@@ -78,18 +79,18 @@ class Search(ToolTurnsConfig):
         """The tool of an episode."""
         from agentgym.tools.search import Search as SearchTool
 
-        limits = {"k": self.k, "timeout": self.timeout, "max_tokens": self.observation_tokens}
+        fields: dict[str, Any] = {"k": self.k, "timeout": self.timeout, "max_tokens": self.observation_tokens}
         if self.mislead:
-            return MisleadingSearch(retriever, share=self.mislead, **limits)
-        return SearchTool(retriever, **limits)
+            return MisleadingSearch(retriever, share=self.mislead, **fields)
+        return SearchTool(retriever, **fields)
 
 
 class SearchEnv(ToolTurnsEnv):
     """One episode.
 
     A step's info, beside what ToolTurnsEnv reports: recall: share of the task's gold passages (info.gold_doc_ids)
-    that were shown so far. Of a step that judged a result: judged: yes or no; useful: whether the result had a gold
-    passage in it. At the end: em, f1.
+    that were shown so far. Of a step that judged a result: judged: yes or no; useful: whether the result had a
+    gold passage in it. At the end: em, f1.
     """
 
     config: Search

@@ -62,6 +62,7 @@ class Search:
 
 
 def render(passages: Sequence[Passage]) -> str:
-    """Passages as Search-R1 (arXiv 2503.09516) shows them."""
-    lines = (f"Doc {number}(Title: {p.title}) {p.text}" for number, p in enumerate(passages, 1))
+    """Passages as Search-R1 (arXiv 2503.09516) shows them; `Doc 1: ...` where there is no title."""
+    titles = (f"(Title: {p.title})" if p.title else ":" for p in passages)
+    lines = (f"Doc {n}{title} {p.text}" for n, (title, p) in enumerate(zip(titles, passages, strict=True), 1))
     return "\n".join(lines) or NOTHING

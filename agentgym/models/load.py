@@ -101,7 +101,8 @@ def check_model(name: str) -> None:
             raise ConfigError(f"model={name}: no tokenizer there; it has none of {', '.join(_VOCABULARIES)}")
     elif name.startswith((".", "/", "~")) or name.count("/") != 1 or path.parent.is_dir():
         raise ConfigError(
-            f"model={name}: no such directory. Use {' or '.join(nano.TOKENIZERS)}, a path, or a Hugging Face id (owner/name)"
+            f"model={name}: no such directory. Use {' or '.join(nano.TOKENIZERS)}, a path, or a Hugging Face id "
+            "(owner/name)"
         )
 
 

@@ -145,14 +145,14 @@ class Instance:
 
     async def open(self, services: Services) -> Sequence[Tool]:
         target = self.target
-        signature = _class_signature(type(target), self.name)
+        signature = _class_signature(type(target), self.name)  # type: ignore[arg-type]  # classes are hashable
         limits = _limits(target, {}, self.name)
         ordered = bool(getattr(target, "ordered", True))
         return [FunctionTool(target, is_async(target), signature, limits, ordered, True, Threads(self.name))]
 
 
 @functools.cache
-def _class_signature(thing: type[Any], name: str) -> Signature:
+def _class_signature(thing: Any, name: str) -> Signature:
     return read_signature(types.MethodType(thing.__call__, object()), name, _docstring(thing))
 
 

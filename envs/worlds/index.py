@@ -13,9 +13,8 @@ class WorldIndex(World):
     """BM25 over the world's passages, in memory."""
 
     async def open(self) -> Retriever:
+        from agentgym.envs.worlds.passages import passages
         from agentgym.retrievers.bm25s import Bm25s
         from agentgym.retrievers.memory import index_passages
-
-        from agentgym.envs.worlds.passages import passages
 
         return index_passages(list(passages(self)), Bm25s())

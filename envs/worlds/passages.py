@@ -35,8 +35,10 @@ FILLER = (
 
 
 def passages(world: World) -> Iterator[Passage]:
-    """All of them, `world.passages` in number. more: `kind`; `fact`: the id of the passage that has it right;
-    `value`: what it says."""
+    """All of them, `world.passages` in number; without titles, which would say again whom they are about.
+
+    more: `kind`; `fact`: the id of the passage that has it right; `value`: what it says.
+    """
     written = 0
     for relation, (kind, _) in ENDS.items():
         for subject in range(world.count(kind)):
@@ -56,7 +58,7 @@ def fact_id(relation: Relation, subject: int) -> str:
 
 def write_fact(world: World, fact: Fact) -> Passage:
     """The passage that states it."""
-    return _passage(world, fact, "fact", world.subject(fact), _saying(world, fact))
+    return _passage(world, fact, "fact", _saying(world, fact))
 
 
 def write_misleading(world: World, relation: Relation, subject: int) -> Passage:
@@ -67,21 +69,19 @@ def write_misleading(world: World, relation: Relation, subject: int) -> Passage:
     wrong = Fact(relation, subject, (truth.value + rng.randrange(1, ends)) % ends)
     if relation == "mayor":
         text = FORMER.format(year=_year(world, truth), subject=world.subject(truth), value=world.value(wrong))
-        return _passage(world, wrong, "former", world.subject(truth), text)
+        return _passage(world, wrong, "former", text)
     if rng.random() < 0.5:
-        return _passage(
-            world, wrong, "hearsay", world.subject(truth), HEARSAY.format(saying=_saying(world, wrong))
-        )
+        return _passage(world, wrong, "hearsay", HEARSAY.format(saying=_saying(world, wrong)))
     name = world.names(ENDS[relation][0]).namesake(subject, rng)
     text = SAYING[relation].format(subject=name, value=world.value(wrong))
-    return _passage(world, wrong, "namesake", name, text)
+    return _passage(world, wrong, "namesake", text)
 
 
-def _passage(world: World, fact: Fact, kind: Reading, title: str, text: str) -> Passage:
+def _passage(world: World, fact: Fact, kind: Reading, text: str) -> Passage:
     own = fact_id(fact.relation, fact.subject)
     name = own if kind == "fact" else f"{own}-{kind}"
     filler = world.rng(name, "filler").choices(FILLER, k=world.filler)
-    return Passage(name, title, " ".join([text, *filler]), {"kind": kind, "fact": own, "value": world.value(fact)})
+    return Passage(name, "", " ".join([text, *filler]), {"kind": kind, "fact": own, "value": world.value(fact)})
 
 
 def _saying(world: World, fact: Fact) -> str:
@@ -101,4 +101,4 @@ def _aside(world: World, number: int) -> Passage:
     trade = world.rng("trade", number).choice(TRADES)
     text = f"{world.names('person')[person]} is a {trade}."
     filler = world.rng("aside", number, "filler").choices(FILLER, k=world.filler)
-    return Passage(f"aside-{number}", world.names("person")[person], " ".join([text, *filler]), {"kind": "aside"})
+    return Passage(f"aside-{number}", "", " ".join([text, *filler]), {"kind": "aside"})

@@ -35,9 +35,9 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """passages: how many there are, in all. misleading: share of the facts about which there is also a passage that
-    leads astray: hearsay that contradicts it, what was so in former times, or a namesake's fact. filler: sentences
-    without a fact that each passage ends with.
+    """passages: how many there are, in all. misleading: share of the facts about which there is also a passage
+    that leads astray: hearsay that contradicts it, what was so in former times, or a namesake's fact. filler:
+    sentences without a fact that each passage ends with.
     """
 
     seed: int
