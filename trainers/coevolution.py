@@ -96,7 +96,7 @@ class InspoSampler:
         self._replay, self._counts = list(state["replay"]), dict(state["counts"])
 
     def _remember(self, groups: list[list[Scored]]) -> None:
-        """The worst trajectory of each group that did worse than the batch on average; the oldest are forgotten."""
+        """The worst trajectory of each group, if it did worse than the batch on average; the latest come first."""
         average = fmean(scored.reward for group in groups for scored in group) if groups else 0.0
         texts = {member.id: member.text for member in self.population.members}
         for group in groups:
@@ -110,7 +110,7 @@ class InspoSampler:
                     transcript=(worst.turns[0].text + said)[-TRANSCRIPT:],
                     reward=worst.reward,
                 )
-                self._replay = [*self._replay, failure][-self.config.replay :]
+                self._replay = [failure, *self._replay][: self.config.replay]
 
     async def _renew(self, llm: Llm | None) -> None:
         config, population = self.config, self.population
@@ -120,7 +120,7 @@ class InspoSampler:
         free = config.population - len(population.members)
         if llm is None or not free or not self._replay:
             return
-        worst = sorted(reversed(self._replay), key=lambda failure: failure["reward"])[: config.shown]
+        worst = sorted(self._replay, key=lambda failure: failure["reward"])[: config.shown]
         ranked = sorted(((m.text, m.weight) for m in population.members), key=lambda pair: -pair[1])
         try:
             proposed = await propose(llm, ranked, worst, free, config.max_length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 
@@ -53,11 +54,11 @@ class Population:
         return rng.choices(self.members, self.probabilities())[0]
 
     def credit(self, gains: dict[str, list[float]]) -> None:
-        """Move weights by what groups earned beyond others, a list for each id; members that are gone have none."""
+        """Move weights towards what a step's groups earned beyond others: a list for each id that was drawn."""
         for member in self.members:
-            for gain in gains.get(member.id, ()):
-                member.groups += 1
-                member.weight += max(self.rate, 1 / member.groups) * (gain - member.weight)
+            if earned := gains.get(member.id):
+                member.groups += len(earned)
+                member.weight += max(self.rate, len(earned) / member.groups) * (fmean(earned) - member.weight)
 
     def prune(self, keep: int) -> list[Instruction]:
         """Lose the worst, never one on trial, until `keep` are left; returns who went."""

@@ -1,4 +1,4 @@
-"""A server of OpenAI's chat completions, on this machine: it answers what a script says, and writes down requests."""
+"""A server of OpenAI's chat completions on this machine: answers by a script, and writes down what it is asked."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Cut(Response):
 
 @dataclass
 class Server:
-    """script: the answer to each request, called with its body. tokens: what each choice and each prompt is said to
-    have used. hold: requests wait for it. most: requests that were under way at once."""
+    """script: makes the answer to a request from its body. tokens: what a prompt and a choice are said to use.
+    hold: requests wait for it. most: requests that were under way at once. busy: set once there were three."""
 
     script: Callable[[dict[str, Any]], Answer] = lambda body: "hello"
     tokens: tuple[int, int] | None = (10, 5)
@@ -48,6 +48,7 @@ class Server:
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     hold: asyncio.Event | None = None
+    busy: asyncio.Event = field(default_factory=asyncio.Event)
     now: int = 0
     most: int = 0
 
@@ -57,6 +58,8 @@ class Server:
         self.keys.append(request.headers.get("authorization", ""))
         self.now += 1
         self.most = max(self.most, self.now)
+        if self.now >= 3:
+            self.busy.set()
         try:
             if self.hold is not None:
                 await self.hold.wait()

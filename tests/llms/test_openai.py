@@ -38,10 +38,10 @@ async def client(server: Server, **fields: Any) -> AsyncIterator[Any]:
 
 
 async def test_answers_arrive_and_what_they_used_is_counted() -> None:
-    async with running(Server(script=lambda body: f"{body['temperature']}")) as server:
-        async with client(server, prompt_price=2.0, completion_price=8.0) as llm:
-            assert await llm.complete(HELLO, n=3, temperature=0.5, max_tokens=7) == ["0.5"] * 3
-            spent = llm.spent
+    prices = {"prompt_price": 2.0, "completion_price": 8.0}
+    async with running(Server(lambda body: f"{body['temperature']}")) as server, client(server, **prices) as llm:
+        assert await llm.complete(HELLO, n=3, temperature=0.5, max_tokens=7) == ["0.5"] * 3
+        spent = llm.spent
     assert (spent.requests, spent.prompt_tokens, spent.completion_tokens, spent.tokens) == (1, 10, 15, 25)
     assert spent.cost == pytest.approx((10 * 2 + 15 * 8) / 1e6)
     [body] = server.requests
@@ -102,8 +102,7 @@ async def test_no_more_requests_at_once_than_said() -> None:
     async with running(Server(hold=asyncio.Event())) as server, client(server, concurrency=3) as llm:
         assert server.hold is not None
         asking = [asyncio.create_task(llm.complete(HELLO)) for _ in range(10)]
-        while server.now < 3:
-            await asyncio.sleep(0.001)
+        await asyncio.wait_for(server.busy.wait(), 10)
         server.hold.set()
         await asyncio.gather(*asking)
     assert (len(server.requests), server.most) == (10, 3)
@@ -165,11 +164,11 @@ async def test_answers_that_do_not_fit_are_asked_for_again_and_only_those() -> N
 
 async def test_the_key_is_sent_and_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", KEY)
-    async with running(Server(script=lambda body: error(401, f"wrong key {KEY}"))) as server:
-        async with client(server, api_key_env="SOME_KEY") as llm:
-            with pytest.raises(LlmError, match=r"wrong key \*\*\*") as caught:
-                await llm.complete(HELLO)
-            assert KEY not in str(caught.value) + repr(llm.config)
+    repeats = Server(lambda body: error(401, f"wrong key {KEY}"))
+    async with running(repeats) as server, client(server, api_key_env="SOME_KEY") as llm:
+        with pytest.raises(LlmError, match=r"wrong key \*\*\*") as caught:
+            await llm.complete(HELLO)
+        assert KEY not in str(caught.value) + repr(llm.config)
     assert server.keys == [f"Bearer {KEY}"]
 
 

@@ -19,7 +19,7 @@ class Inspo:
     instructions: the first ones; "" is none. population: how many there are at most.
     tau: temperature of the draw, p ~ exp(weight / tau). A weight follows what its groups earned beyond the other
     groups of their batch, so that what all have in common, and how hard questions are on average, cancels.
-    rate: of that, how fast; the first groups of an instruction count alike.
+    rate: by which share of a step's difference; the first groups of an instruction count alike.
     trial: groups before an instruction is judged; until then it is drawn like the best one.
     renew_every: steps after which the worse half goes, as in successive halving, and `llm` (none: nobody) writes
     others. It is shown `shown` trajectories, those that earned least of the `replay` latest that earned little.
@@ -29,7 +29,7 @@ class Inspo:
     instructions: list[str]
     llm: Spec | None = None
     population: int = 8
-    tau: float = 0.1
+    tau: float = 0.05
     rate: float = 0.1
     trial: int = 8
     renew_every: int = 20
