@@ -14,7 +14,7 @@ from agentgym.errors import LlmError
 from agentgym.trainers.base import Scored, by_group
 from agentgym.trainers.population import Population
 from agentgym.trainers.reflection import Failure, propose
-from agentgym.trainers.samplers.rng_state import rng_state, set_rng_state
+from agentgym.trainers.rng_state import rng_state, set_rng_state
 from agentgym.types import Message, Task
 
 if TYPE_CHECKING:

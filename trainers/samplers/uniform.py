@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentgym.trainers.base import Scored
-from agentgym.trainers.samplers.rng_state import rng_state, set_rng_state
+from agentgym.trainers.rng_state import rng_state, set_rng_state
 from agentgym.types import Task
 
 if TYPE_CHECKING:
