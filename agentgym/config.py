@@ -33,6 +33,7 @@ KINDS = {
     "sandbox": "agentgym.sandboxes",
     "tool": "agentgym.tools",
     "retriever": "agentgym.retrievers",
+    "llm": "agentgym.llms",
     "protocol": "agentgym.protocols",
     "tasks": "agentgym.envs.tasks",
     "engine": "agentgym.engines",

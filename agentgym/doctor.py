@@ -26,6 +26,7 @@ COSTS = {
     "websockets": "no env=openenv, no `agentgym serve env=NAME`",
     "docker": "no sandbox=docker",
     "mcp": "no tools of MCP servers, and none for MCP clients",
+    "openai": "no llm=openai: no judge or proposer behind an API",
     "reasoning-gym": "no env=reasoning_gym",
     "skyrl-gym": "no env=skyrl_gym",
     "verifiers": "no env=verifiers",

@@ -64,6 +64,14 @@ class JudgeError(AgentgymError):
     """The checker of answers failed."""
 
 
+class LlmError(AgentgymError):
+    """A model that is not the policy gave no answer that can be used."""
+
+
+class BudgetSpent(LlmError):
+    """What a model may use is used up; the text names the budget."""
+
+
 class TooManyErrors(AgentgymError):
     """More episodes failed than allowed."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from agentgym.types import Group, Task, Turn
 
@@ -85,11 +85,22 @@ class Sampler(Protocol):
         """The group's weight in the loss; 0 drops it."""
         ...
 
-    async def observe(self, batch: list[Scored]) -> None: ...
+    async def observe(self, batch: list[Scored], services: Services) -> None:
+        """Learn from what came of the proposed tasks. services: of the run, for models that it asks."""
+        ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A signal or a sampler that has something to tell of itself."""
+
+    async def metrics(self, services: Services) -> dict[str, float]:
+        """Numbers for the metrics of the step that was just scored."""
+        ...
 
 
 @dataclass(slots=True)

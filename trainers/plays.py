@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 
 from agentgym.config import build
 from agentgym.env import TaskSource
+from agentgym.rollout.failures import check_share
 from agentgym.rollout.manager import Manager
-from agentgym.trainers.base import Credit, LossTerm, Sampler, Scored, Signal, by_group
+from agentgym.trainers.base import Credit, LossTerm, Measured, Sampler, Scored, Signal, by_group
 from agentgym.trainers.settings import Settings, Stage
-from agentgym.types import Group
+from agentgym.types import Group, Outcome
 
 
 class Plays:
@@ -22,7 +24,7 @@ class Plays:
         self.signals: list[Signal] = [build("signal", s) for s in stage.signals]
         self.credit: list[Credit] = [build("credit", c) for c in stage.credit]
         self.losses: list[LossTerm] = [build("loss", x) for x in stage.losses]
-        self.seed = settings.seed
+        self.seed, self.max_error_frac = settings.seed, settings.max_error_frac
         self.sampler = self._new_sampler()
         self.batch_size = stage.batch_size or settings.batch_size
         self.group_size = stage.group_size or settings.group_size
@@ -43,17 +45,32 @@ class Plays:
 
     async def score(self, groups: list[Group]) -> list[Scored]:
         """Signals, then credit, over every valid trajectory; groups the sampler drops get weight 0."""
+        played = [Scored(g, leaf) for g in groups for leaf in g.leaves() if g.outcome(leaf).is_valid]
         for signal in self.signals:
             await asyncio.gather(*(signal(group, self.manager.services) for group in groups))
-        batch = [Scored(g, leaf) for g in groups for leaf in g.leaves() if g.outcome(leaf).is_valid]
+        self._check_judged(played)
+        batch = [scored for scored in played if scored.group.outcome(scored.leaf).is_valid]
         for credit in self.credit:
             batch = credit(batch)
         for group in by_group(batch):
             weight = self.sampler.admit(group)
             for scored in group:
                 scored.weight *= weight
-        await self.sampler.observe(batch)
+        await self.sampler.observe(batch, self.manager.services)
         return batch
+
+    async def metrics(self) -> dict[str, float]:
+        """What signals and the sampler tell of themselves."""
+        parts = [part for part in (*self.signals, self.sampler) if isinstance(part, Measured)]
+        told = [await part.metrics(self.manager.services) for part in parts]
+        return {name: value for numbers in told for name, value in numbers.items()}
+
+    def _check_judged(self, played: list[Scored]) -> None:
+        """Raises TooManyErrors when signals have failed too many of the episodes that were played well."""
+        last = [scored.group.turns[scored.leaf] for scored in played]
+        outcomes = Counter(scored.group.outcome(scored.leaf) for scored in played)
+        first = next((str(turn.info["error"]) for turn in last if turn.outcome is Outcome.JUDGE_ERROR), "")
+        check_share(outcomes, self.max_error_frac, first)
 
     async def _play(self, n: int, prefix: str, seed: int) -> list[Group]:
         tasks = [(f"{prefix}-{i}", task) for i, task in enumerate(self.sampler.propose(n))]

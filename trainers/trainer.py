@@ -129,7 +129,7 @@ class Trainer:
             self.parts.log.forests(f"step_{self.progress.step + 1}", groups)
         batch = await play.score(groups)
         played = time.monotonic()
-        metrics = describe(groups, batch)
+        metrics = describe(groups, batch) | await play.metrics()
         weights = [s.weight for s in batch]
         if any(weights):
             metrics |= self._learn(stage, play.losses, batch)

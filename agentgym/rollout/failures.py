@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from agentgym.errors import EngineError, JudgeError
+from collections import Counter
+
+from agentgym.errors import EngineError, JudgeError, TooManyErrors
 from agentgym.types import Outcome
 
 
@@ -15,3 +17,13 @@ def classify(error: Exception) -> Outcome:
     if isinstance(error, TimeoutError):
         return Outcome.TOOL_TIMEOUT
     return Outcome.ENV_ERROR
+
+
+def check_share(outcomes: Counter[Outcome], allowed: float, first: str) -> None:
+    """Raises TooManyErrors when more than this share of the episodes has failed. first: the first one's error."""
+    total = outcomes.total() - outcomes[Outcome.CANCELLED]
+    failed = sum(n for outcome, n in outcomes.items() if outcome.is_failure)
+    if failed > allowed * total:
+        raise TooManyErrors(
+            f"{failed} of {total} episodes failed (allowed: {allowed:.0%}, max_error_frac). The first: {first}"
+        )

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from agentgym.engine import Engine, Sample
 from agentgym.env import EnvConfig
-from agentgym.errors import TooManyErrors, UserError
+from agentgym.errors import UserError
 from agentgym.pool import Pool
 from agentgym.renderer import Renderer
-from agentgym.rollout.failures import classify
+from agentgym.rollout.failures import check_share, classify
 from agentgym.rollout.lockstep import Lockstep
 from agentgym.rollout.strategy import RolloutStrategy
 from agentgym.rollout.walk import Limits, Walk
@@ -83,7 +83,7 @@ class Manager:
                     running.create_task(strategy.run(self, group, hash((seed, index)), group_size))
         finally:
             await asyncio.gather(*(self.give_up(walk) for walk in list(self.parked.values())))
-        self._check_errors()
+        check_share(self.outcomes, self.guard.max_error_frac, self.first_error)
         return groups
 
     async def play(
@@ -213,15 +213,6 @@ class Manager:
         self.first_error = self.first_error or f"{outcome} ({reason})"
         if last:
             walk.fail(outcome, reason)
-
-    def _check_errors(self) -> None:
-        total = self.outcomes.total() - self.outcomes[Outcome.CANCELLED]
-        failed = sum(n for outcome, n in self.outcomes.items() if outcome.is_failure)
-        if failed > self.guard.max_error_frac * total:
-            raise TooManyErrors(
-                f"{failed} of {total} episodes failed (allowed: {self.guard.max_error_frac:.0%}, "
-                f"max_error_frac). The first: {self.first_error}"
-            )
 
     def oldest(self) -> tuple[str, float] | None:
         """Name and age in seconds of the episode that has run longest."""

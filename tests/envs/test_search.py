@@ -1,4 +1,4 @@
-"""Searching, judging what was found, and what is paid: against worlds whose facts the test reads from their text."""
+"""Searching, judging what was found, and what is paid."""
 
 from __future__ import annotations
 

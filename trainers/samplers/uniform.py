@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentgym.trainers.base import Scored
+from agentgym.trainers.rng_state import rng_state, set_rng_state
 from agentgym.types import Task
 
 if TYPE_CHECKING:
     from agentgym.env import TaskSource
+    from agentgym.services import Services
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,13 @@ class UniformSampler:
         spread = len({scored.reward for scored in group}) > 1
         return 1.0 if spread or not self.config.drop_zero_spread else 0.0
 
-    async def observe(self, batch: list[Scored]) -> None:
+    async def observe(self, batch: list[Scored], services: Services) -> None:
         """Uniform sampling learns nothing from results."""
 
     def state_dict(self) -> dict[str, Any]:
         """Where the random numbers are, as values JSON can hold."""
-        version, internal, gauss = self._rng.getstate()
-        return {"rng": [version, list(internal), gauss]}
+        return {"rng": rng_state(self._rng)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on as the sampler that `state` came from."""
-        version, internal, gauss = state["rng"]
-        self._rng.setstate((version, tuple(internal), gauss))
+        set_rng_state(self._rng, state["rng"])

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentgym import qa
-from agentgym.boxed import last_boxed
-from agentgym.trainers.signals.episodes import valid_episodes
-from agentgym.types import Group, Turn
+from agentgym.trainers.signals.episodes import answer_of, valid_episodes
+from agentgym.types import Group
 
 if TYPE_CHECKING:
     from agentgym.services import Services
@@ -24,9 +23,4 @@ class AnswerF1:
 
     async def __call__(self, group: Group, services: Services) -> None:
         for turns in valid_episodes(group):
-            turns[-1].signals["answer_f1"] = qa.f1(_answer(turns[-1]), [group.task.answer])
-
-
-def _answer(turn: Turn) -> str:
-    answer = turn.info["answer"] if "answer" in turn.info else last_boxed(turn.text)
-    return "" if answer is None else str(answer)
+            turns[-1].signals["answer_f1"] = qa.f1(answer_of(turns[-1]) or "", [group.task.answer])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agentgym.boxed import last_boxed
 from agentgym.errors import AgentgymError, did_you_mean
 from agentgym.types import Group, Outcome, Turn
 
@@ -30,3 +31,10 @@ def reported(group: Group, turns: list[Turn], key: str) -> float:
             f"signal {key!r} reads: {did_you_mean(key, turns[-1].info)}"
         )
     return 0.0
+
+
+def answer_of(turn: Turn) -> str | None:
+    r"""The answer that an episode ended with: what the environment reports as info["answer"], else the last turn's
+    last \boxed{}; None where there is none."""
+    answer = turn.info["answer"] if "answer" in turn.info else last_boxed(turn.text)
+    return None if answer is None else str(answer)

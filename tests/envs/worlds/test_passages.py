@@ -40,9 +40,8 @@ def read(written: list[Passage]) -> dict[tuple[str, str], list[str]]:
     facts: dict[tuple[str, str], list[str]] = {}
     for passage in written:
         for relation, form in SAYS.items():
-            if found := re.fullmatch(form, passage.text):
-                if "rumoured" not in passage.text:
-                    facts.setdefault((relation, found[1]), []).append(found[2])
+            if (found := re.fullmatch(form, passage.text)) and "rumoured" not in passage.text:
+                facts.setdefault((relation, found[1]), []).append(found[2])
     return facts
 
 

@@ -1,0 +1,1 @@
+"""agentgym.llms: one component a file."""
