@@ -193,15 +193,28 @@ def list_components(kind: str | None, more: tuple[str, ...]) -> None:
         click.echo("\n".join(sorted(known[singular])))
 
 
-@app.command()
-@click.argument("kind", metavar="tool|env")
+@app.command(context_settings=FREE)
+@click.argument("kind", metavar="tool|env|world")
 @click.argument("name")
-def init(kind: str, name: str) -> None:
-    """Begin a plugin in a folder of its own: agentgym init tool unit-converter"""
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[key=value]...")
+def init(kind: str, name: str, words: tuple[str, ...]) -> None:
+    """Begin a plugin in a folder of its own: agentgym init tool unit-converter; or write an invented world with
+    questions about it: agentgym init world FOLDER passages=100000 seed=1"""
+    for file in _init(kind, name, words):
+        click.echo(file)
+
+
+def _init(kind: str, name: str, words: tuple[str, ...]) -> list[Path]:
+    if kind == "world":
+        from agentgym.config import convert, parse_overrides
+        from agentgym.envs.worlds.write import WorldFiles
+
+        return convert(WorldFiles, parse_overrides(words), "init world").write(Path(name))
+    if words:
+        raise UserError(f"init {kind} takes a name and nothing else, not {' '.join(words)!r}")
     from agentgym.scaffold.write import write_plugin
 
-    for file in write_plugin(kind, name, Path()):
-        click.echo(file)
+    return write_plugin(kind, name, Path())
 
 
 @app.command()

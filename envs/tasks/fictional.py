@@ -45,8 +45,12 @@ class Fictional:
         while len(tasks) < n:
             world = World(rng.randrange(2**31), self.passages, self.misleading, self.filler)
             if in_split(f"world {world.seed}", split):
-                tasks += [self._task(world, rng, n) for n in range(min(self.questions, n - len(tasks)))]
+                tasks += self.ask(world, rng, min(self.questions, n - len(tasks)))
         return tasks
+
+    def ask(self, world: World, rng: random.Random, n: int) -> list[Task]:
+        """`n` questions about a world."""
+        return [self._task(world, rng, number) for number in range(n)]
 
     def _task(self, world: World, rng: random.Random, number: int) -> Task:
         easy = rng.random() < self.easy_fraction
