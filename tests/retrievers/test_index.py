@@ -138,7 +138,7 @@ async def test_a_damaged_index_says_so_and_what_to_do(tmp_path: Path, name: str)
     damaged = tmp_path / "index" / name
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-40])
-    with pytest.raises(ConfigError, match="index: damaged: .*; delete the folder"):
+    with pytest.raises(ConfigError, match=r"index: damaged: .*; delete the folder"):
         await config.open()
     if name == "manifest.json":
         return
