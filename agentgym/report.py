@@ -195,7 +195,7 @@ def _episode(group: Group, turns: Sequence[Turn], *, is_open: bool) -> str:
 
 
 def _text(part: Passage) -> str:
-    """A passage; in what a tool showed, the entities that stand for its output are marked and tell what that was."""
+    """A passage; in a tool's, the entities that stand for what it printed are marked and tell what that was."""
     text = part.text.strip("\n")
     if part.kind not in ("tool", "forgotten"):
         return escape(text)

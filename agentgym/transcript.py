@@ -19,8 +19,8 @@ OF_THE_PLAYER = ("reward", "success", "tool_calls", "completion_length", "frac_r
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A stretch of text. kind: where it comes from; tool stands for all that the environment says after the
-    prompt, and forgotten for what of it was taken back once the policy had spoken. speaker: the kind, except that a
-    demonstrator and other agents go by their own names."""
+    prompt, and forgotten for what of it was taken back once the policy had spoken. speaker: the kind, except that
+    a demonstrator and other agents go by their own names."""
 
     kind: Kind
     speaker: str

@@ -87,7 +87,7 @@ _Key = tuple[str, int | tuple[int, ...] | None, tuple[int, ...]]
 class _Placed:
     """What of a forest stands in the pack already, and where it ends: the segment, and the end within it.
 
-    contexts: what turns begin with, by group, what comes before (the parent, or the ids that are recalled) and ids;
+    contexts: what turns begin with, by group, what comes before (the parent, or the ids that it recalls) and ids;
     turns that read the same after the same share it. turns: by group and index.
     """
 

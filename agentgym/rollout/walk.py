@@ -138,8 +138,8 @@ class Walk:
         both of the policy's are the assistant's."""
         if self.at_start:
             raise EnvError(
-                f"{type(self.env).__name__} says info['forget'] after the first action, but what was shown before that "
-                "is the prompt, which cannot be taken back"
+                f"{type(self.env).__name__} says info['forget'] after the first action, but what was shown before "
+                "that is the prompt, which cannot be taken back"
             )
         if not turn.context.ids:
             return
