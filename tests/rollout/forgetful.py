@@ -22,8 +22,8 @@ class Notes:
 
 @dataclass(frozen=True)
 class Forgetful:
-    """Config of an environment of `turns` turns that never says the same twice, and after those in `forget` (from 0)
-    takes back what it showed before them. messages: it speaks in chat messages."""
+    """Config of an environment of `turns` turns that never says the same twice. After those numbered in `forget`,
+    from 0, it takes back what it showed before them. messages: it speaks in chat messages."""
 
     turns: int = 6
     forget: tuple[int, ...] = (1, 3, 4)

@@ -1,4 +1,4 @@
-"""Where something was taken back, either layout's gradient is that of every turn computed alone by the plain model."""
+"""Where something was taken back, either layout's gradient is that of each turn computed alone by the plain model."""
 
 from __future__ import annotations
 
