@@ -1,4 +1,4 @@
-"""Where something was taken back, either layout's gradient is that of each turn computed alone by the plain model."""
+"""Where something was taken back, either layout's gradient is that of each turn alone in the plain model."""
 
 from __future__ import annotations
 
@@ -78,6 +78,18 @@ def test_gradients_are_those_of_every_turn_alone(shape: str, microbatch_tokens: 
     assert metrics["trained_tokens"] == sum(s.length for s in batch)
     with pytest.raises(AssertionError, match="is off by"):  # it matters
         assert_same(remembered, wanted, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_turn_may_begin_anew_at_the_prompt_itself(packing: Packing) -> None:
+    prompt = (0, 1, 2)
+    anew = Turn(1, Tokens(()), tokens(30, 2), outcome=Outcome.DONE, recalled=prompt)
+    roots = [Turn(None, Tokens(prompt), tokens(start, 2), outcome=Outcome.DONE) for start in (10, 20)]
+    group = Group("g", Task("t", "", ""), [*roots, anew])
+    batch = [Scored(group, 0, turn_advantages=[0.5]), Scored(group, 2, turn_advantages=[0.5, 1.0])]
+    found, metrics = packed(batch, uneven(batch), packing=packing, losses=[UNCLIPPED])
+    assert_same(found, alone(batch, uneven(batch)))
+    assert metrics["computed_tokens"] == (3 + 3 * 2 if packing == "tree" else 3 * 5)
 
 
 def tokens(first: int, n: int) -> Tokens:
