@@ -208,6 +208,12 @@ def _text_space() -> Space[Any]:
     return AnyText()
 
 
+def forgets(info: Mapping[str, Any]) -> bool:
+    """Whether the environment takes back what it showed before the action just taken (`info["forget"]`): what the
+    policy has said stays in its context, that observation does not. The prompt cannot be taken back."""
+    return bool(info.get("forget", False))
+
+
 def truncated_by(info: Mapping[str, Any]) -> Outcome:
     """The outcome an environment named when it truncated; max_turns if it named none."""
     return Outcome(info.get("outcome", Outcome.MAX_TURNS))

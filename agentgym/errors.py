@@ -7,7 +7,7 @@ AgentgymError
 ├── ToolError        the tool refuses the call; its text goes to the policy as an observation
 ├── ToolTimeout      the tool gave no answer in time: tool_timeout
 ├── ToolFailed       the tool broke, or cannot be had: env_error
-├── EnvError         an environment of another library or machine broke, or cannot be had: env_error
+├── EnvError         the environment broke, or cannot be had: env_error
 ├── SandboxError     the sandbox itself failed: the episode ends as env_error, never as a reward of 0
 ├── EngineError      the engine failed: engine_error
 ├── JudgeError       the checker of answers failed: judge_error
@@ -49,7 +49,7 @@ class ToolFailed(AgentgymError):
 
 
 class EnvError(AgentgymError):
-    """An environment of another library or on another machine broke, or cannot be had."""
+    """The environment broke, or cannot be had."""
 
 
 class SandboxError(AgentgymError):

@@ -16,7 +16,8 @@ class Renderer(Protocol):
         ...
 
     def extend(self, observation: Observation) -> tuple[int, ...]:
-        """What follows an action: text inside the assistant's message, or new messages after it."""
+        """What follows an action: text inside the assistant's message, or new messages after it, up to where the
+        assistant speaks again; no messages: what stands between two messages of the assistant."""
         ...
 
     def speak(self, text: str, *, end: bool) -> tuple[int, ...]:

@@ -197,7 +197,7 @@ def _episode(group: Group, turns: Sequence[Turn], *, is_open: bool) -> str:
 def _text(part: Passage) -> str:
     """A passage; in a tool's, the entities that stand for what it printed are marked and tell what that was."""
     text = part.text.strip("\n")
-    if part.kind != "tool":
+    if part.kind not in ("tool", "dropped"):
         return escape(text)
     shown, end = [], 0
     for entity in ENTITY.finditer(text):

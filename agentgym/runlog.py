@@ -126,9 +126,11 @@ def group_from_json(row: Mapping[str, Any]) -> Group:
     """The group that `group_to_json` wrote."""
     turns = []
     for turn in row["turns"]:
-        parts = {k: _tokens(turn[k]) for k in ("context", "action")}
-        outcome = Outcome(turn["outcome"]) if turn["outcome"] else None
-        turns.append(Turn(**{**turn, **parts, "outcome": outcome}))
+        parts: dict[str, Any] = {k: _tokens(turn[k]) for k in ("context", "action")}
+        parts["outcome"] = Outcome(turn["outcome"]) if turn["outcome"] else None
+        recalled = turn.get("recalled")  # runs recorded before there was such a thing have none
+        parts["recalled"] = None if recalled is None else tuple(recalled)
+        turns.append(Turn(**{**turn, **parts}))
     return Group(id=row["id"], task=Task(**row["task"]), turns=turns)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from agentgym.trainers.evaluate import Evaluation
 
-STYLES: dict[Kind, str] = {"prompt": "dim", "policy": "green", "tool": "yellow"}
+STYLES: dict[Kind, str] = {"prompt": "dim", "policy": "green", "tool": "yellow", "dropped": "dim strike"}
 
 
 def evaluation_table(result: Evaluation) -> Table:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agentgym.config import Spec
+from agentgym.env import forgets
 from agentgym.types import Turn
 
 Decode = Callable[[Sequence[int]], str]
-Kind = Literal["prompt", "policy", "tool"]
+Kind = Literal["prompt", "policy", "tool", "dropped"]
 OF_THE_PLAYER = ("reward", "success", "tool_calls", "completion_length", "frac_reward_zero_std")
 """Metrics that tell of whoever played the episodes, which is not always the policy."""
 
@@ -18,7 +19,8 @@ OF_THE_PLAYER = ("reward", "success", "tool_calls", "completion_length", "frac_r
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A stretch of text. kind: where it comes from; tool stands for all that the environment says after the
-    prompt. speaker: the kind, except that a demonstrator and other agents go by their own names."""
+    prompt, and dropped for what of it was taken back once the policy had spoken. speaker: the kind, except that
+    a demonstrator and other agents go by their own names."""
 
     kind: Kind
     speaker: str
@@ -57,7 +59,7 @@ def passages(turns: Sequence[Turn], decode: Decode | None = None) -> list[Passag
     for turn in turns:
         shown = turn.observation or (decode(turn.context.ids) if decode else "")
         if shown:
-            kind: Kind = "prompt" if turn.parent is None else "tool"
+            kind: Kind = "prompt" if turn.parent is None else "dropped" if forgets(turn.info) else "tool"
             found.append(Passage(kind, kind, shown))
         if turn.text:
             found.append(Passage("policy", "demo" if turn.source == "demo" else turn.agent, turn.text))

@@ -97,6 +97,8 @@ class Turn:
 
     parent: index of the previous turn in `Group.turns`; None at a root.
     context: what was added before the policy spoke (the prompt at a root, else the observation).
+    recalled: ids that stand before the context in place of all that the parent saw and said, of which the policy
+        then sees nothing else; None where nothing was taken back. They are context, whoever said them before.
     action: what the policy sampled. observation, text: context and action decoded, for people.
     reward: what the environment paid for this turn. outcome: set on the last turn of an episode.
     signals: raw named numbers about the episode that ends here; never pre-summed.
@@ -111,6 +113,7 @@ class Turn:
     outcome: Outcome | None = None
     agent: str = "policy"
     source: Source = "on_policy"
+    recalled: tuple[int, ...] | None = None
     signals: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 
@@ -136,6 +139,14 @@ class Group:
             path.append(node)
             node = self.turns[node].parent
         return path[::-1]
+
+    def seen(self, index: int) -> tuple[int, ...]:
+        """All the ids that the policy saw when it took the turn."""
+        turn, seen = self.turns[index], self.turns[index].context.ids
+        while turn.recalled is None and turn.parent is not None:
+            turn = self.turns[turn.parent]
+            seen = turn.context.ids + turn.action.ids + seen
+        return (turn.recalled or ()) + seen
 
     def trajectories(self) -> Iterator[list[Turn]]:
         """Root-to-leaf turns of each trajectory, in the order of `leaves()`."""

@@ -230,6 +230,23 @@ def test_a_branch_does_not_repeat_what_it_shares(pipe):
     assert "Another end" in text
 
 
+def test_what_was_taken_back_is_marked_where_it_was_shown(pipe):
+    group = _episode("31675")
+    group.turns[1].outcome, group.turns[1].info["forget"] = None, True
+    end = Turn(1, Tokens((1, 2)), Tokens((3,)), text="So be it", observation="\nnews\n", outcome=Outcome.DONE)
+    end.recalled = (7,) * 50
+    group.turns.append(end)
+    Console(pipe).episode(group)
+    labels = re.findall(r"^(\w+) +│ (.*?) *$", pipe.getvalue(), re.M)
+    assert labels[-4:] == [
+        ("dropped", "31675"),
+        ("policy", "It is \\boxed{31675}"),
+        ("tool", "news"),
+        ("policy", "So be it"),
+    ]
+    assert "tokens: 20 prompt, 31 sampled, 11 tool" in pipe.getvalue()  # each of them once
+
+
 def _episode(output: str) -> Group:
     def tokens(n: int) -> Tokens:
         return Tokens(tuple(range(n)))

@@ -156,6 +156,21 @@ def test_neutralised_markers_tell_what_the_tool_printed(tmp_path):
     assert "".join(Page(hovered).text) == printed
 
 
+def test_what_was_taken_back_is_shown_struck_out(tmp_path):
+    path = tmp_path / "forgetting"
+    log = RunLog(path, to_table(resolve_settings({"recipe": "retool"}, [])), resume=False)
+    group = episode("a", True, output="a red herring &lt;b>")
+    group.turns[1].info["forget"] = True
+    log.forests("eval_rl", [group])
+    log.metrics(1, {"evaluation": "rl", "eval/success": 1.0})
+    log.close()
+    html = write_report(path).read_text()
+    shown = re.search(r'class="passage dropped"><div class="speaker">dropped</div>(.*?)</div>', html, re.S)
+    assert shown
+    assert "a red herring &lt;b>" in "".join(Page(shown[1]).text)
+    assert re.search(r"\.passage\.dropped[^}]*line-through", html)
+
+
 def test_needs_no_network(run):
     page = Page(write_report(run).read_text())
     for tag, attributes in page.tags:

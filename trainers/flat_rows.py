@@ -1,4 +1,5 @@
-"""One padded row for each trajectory, through the model's own attention.
+"""One padded row for each trajectory, or for each stretch of it in which nothing was taken back, through the
+model's own attention.
 
 For models that cannot attend by plans (see `tree_rows.py`), and as the baseline that packed trees are measured
 against. Gradients are the same; a prefix is computed once for each of its trajectories.
@@ -24,7 +25,8 @@ class FlatRows:
 
     def packs(self, batch: Sequence[Scored], weights: Sequence[float], max_tokens: int) -> Iterator[Pack]:
         """See `Layout`."""
-        rows = [_row(s, w) for s, w in zip(batch, weights, strict=True) if w and s.length]
+        kept = [(s, w) for s, w in zip(batch, weights, strict=True) if w and s.length]
+        rows = [(segment, entries) for s, w in kept for segment, entries in _rows(s, w) if entries]
         rows.sort(key=lambda row: len(row[0].ids))
         pack = Pack()
         for segment, entries in rows:
@@ -47,17 +49,20 @@ class FlatRows:
         return make_inputs(pack, ids, {"attention_mask": real.long()}, dtype)
 
 
-def _row(scored: Scored, weight: float) -> tuple[Segment, list[Entry]]:
-    """A trajectory from its first token to its last, and its entries."""
-    segment, entries = Segment(None, 0), []
+def _rows(scored: Scored, weight: float) -> Iterator[tuple[Segment, list[Entry]]]:
+    """A trajectory from its first token to its last, in rows of all that the policy saw, and their entries."""
+    segment, entries = Segment(None, 0), list[Entry]()
     for index, advantage in scored.by_turn:
         turn = scored.group.turns[index]
+        if turn.recalled is not None:
+            yield segment, entries
+            segment, entries = Segment(None, 0, list(turn.recalled)), []
         segment.ids += turn.context.ids
         old = turn.action.logprobs or (0.0,) * len(turn.action)
         start = len(segment.ids)
         entries += [Entry(0, start + i, logprob, advantage, weight) for i, logprob in enumerate(old)]
         segment.ids += turn.action.ids
-    return segment, entries
+    yield segment, entries
 
 
 def _close(pack: Pack) -> Pack:

@@ -2,7 +2,8 @@
 
 A pack is one row of tokens: the forest's segments one after another, each shared prefix once. Position ids
 count along the path, and a segment attends to its own path only. A token's prediction is read where its
-predecessor along the path stands, so branches that start from the same token share that hidden state.
+predecessor along the path stands, so branches that start from the same token share that hidden state. Where
+something was taken back, the path goes on after the last token that is still the same.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agentgym.trainers.base import Scored
-from agentgym.types import Turn
+from agentgym.types import Group, Turn
 
 
 @dataclass(slots=True)
@@ -79,15 +80,18 @@ class Packer:
             yield _close(pack)
 
 
+_Key = tuple[str, int | tuple[int, ...] | None, tuple[int, ...]]
+
+
 @dataclass(slots=True)
 class _Placed:
     """What of a forest stands in the pack already, and where it ends: the segment, and the end within it.
 
-    contexts: what turns begin with, by group, parent and ids; turns that read the same after the same parent share
-    it. turns: by group and index.
+    contexts: what turns begin with, by group, what comes before (the parent, or the ids that it recalls) and ids;
+    turns that read the same after the same share it. turns: by group and index.
     """
 
-    contexts: dict[tuple[str, int | None, tuple[int, ...]], tuple[int, int]] = field(default_factory=dict)
+    contexts: dict[_Key, tuple[int, int]] = field(default_factory=dict)
     turns: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
     def new_tokens(self, scored: Scored) -> int:
@@ -97,8 +101,8 @@ class _Placed:
             if (group.id, index) in self.turns:
                 continue
             count += len(turn.action)
-            if (group.id, turn.parent, turn.context.ids) not in self.contexts:
-                count += len(turn.context)
+            if _key(group, turn) not in self.contexts:
+                count += len(_begin(group, turn)[1])
         return count
 
 
@@ -108,7 +112,7 @@ def _add(pack: Pack, placed: _Placed, scored: Scored, weight: float) -> None:
     for index, advantage in scored.by_turn:
         turn = group.turns[index]
         if (group.id, index) not in placed.turns:
-            context = _context(pack, placed, group.id, turn)
+            context = _context(pack, placed, group, turn)
             placed.turns[group.id, index] = _extend(pack, context, turn.action.ids)
         segment, end = placed.turns[group.id, index]
         start = end - len(turn.action)
@@ -116,16 +120,43 @@ def _add(pack: Pack, placed: _Placed, scored: Scored, weight: float) -> None:
         pack.entries += [Entry(segment, start + i, logprob, advantage, weight) for i, logprob in enumerate(old)]
 
 
-def _context(pack: Pack, placed: _Placed, group_id: str, turn: Turn) -> tuple[int, int]:
+def _context(pack: Pack, placed: _Placed, group: Group, turn: Turn) -> tuple[int, int]:
     """Where the turn's context ends: a prompt, a segment of its own, or the observation after the parent."""
-    key = (group_id, turn.parent, turn.context.ids)
+    key = _key(group, turn)
     if key not in placed.contexts:
-        if turn.parent is None:
-            pack.segments.append(Segment(None, 0, list(turn.context.ids), sealed=True))
-            placed.contexts[key] = len(pack.segments) - 1, len(turn.context)
+        kept, ids = _begin(group, turn)
+        where = None if turn.parent is None else placed.turns[group.id, turn.parent]
+        if where is not None and kept is not None:
+            where = _back(pack, where, kept)
+        if where is None:
+            pack.segments.append(Segment(None, 0, list(ids), sealed=True))
+            placed.contexts[key] = len(pack.segments) - 1, len(ids)
         else:
-            placed.contexts[key] = _extend(pack, placed.turns[group_id, turn.parent], turn.context.ids)
+            placed.contexts[key] = _extend(pack, where, ids)
     return placed.contexts[key]
+
+
+def _key(group: Group, turn: Turn) -> _Key:
+    return group.id, turn.parent if turn.recalled is None else turn.recalled, turn.context.ids
+
+
+def _begin(group: Group, turn: Turn) -> tuple[int | None, tuple[int, ...]]:
+    """After how many tokens of its parent's path the turn goes on, None for all, and its context from there on."""
+    if turn.recalled is None:
+        return None, turn.context.ids
+    ids = turn.recalled + turn.context.ids
+    before = () if turn.parent is None else group.seen(turn.parent) + group.turns[turn.parent].action.ids
+    shorter = min(len(before), len(ids))
+    kept = next((i for i in range(shorter) if before[i] != ids[i]), shorter)
+    return kept, ids[kept:]
+
+
+def _back(pack: Pack, where: tuple[int, int], length: int) -> tuple[int, int] | None:
+    """The place on the path to `where` that has `length` tokens before it; None at the very beginning."""
+    at: int | None = where[0]
+    while at is not None and pack.segments[at].position >= length:
+        at = pack.segments[at].parent
+    return None if at is None else (at, length - pack.segments[at].position)
 
 
 def _extend(pack: Pack, where: tuple[int, int], ids: tuple[int, ...]) -> tuple[int, int]:

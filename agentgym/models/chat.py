@@ -46,7 +46,7 @@ class Chat:
         if isinstance(observation, str):
             return self._encode(_disarm(observation, self._texts))
         if not self._has_template:
-            return self._encode("\n") + self.open(observation)
+            return self._encode("\n") + (self.open(observation) if observation else ())
         before = self._render(json.dumps(_PROBE), False)
         after = self._render(json.dumps([*_PROBE, *observation]), True)
         if after[: len(before)] != before:

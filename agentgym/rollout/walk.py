@@ -1,7 +1,8 @@
 """One episode in progress, token by exact token: *sample*, *apply*, *fork*.
 
 The only place where an environment's text meets token ids. What was sampled is appended as sampled and what
-the environment says is appended as rendered; nothing is ever decoded and encoded again.
+the environment says is appended as rendered; nothing is ever decoded and encoded again. An observation that the
+environment takes back is cut out, and the ids around it stay as they are.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentgym.engine import Engine, Sample, Sampling
-from agentgym.env import Env, truncated_by
+from agentgym.env import Env, forgets, truncated_by
+from agentgym.errors import EnvError
 from agentgym.renderer import Renderer
 from agentgym.types import Group, Observation, Outcome, Source, Tokens, Turn
 
@@ -46,6 +48,7 @@ class Walk:
         self._closed = self._on_its_own = False
         self._committed: list[int] = []  # indices in `group.turns`
         self._pending: tuple[int, ...] = ()  # context that the next turn adds
+        self._recalled: tuple[int, ...] | None = None  # what comes before it, where that is not all there was
         self._shown: Observation = ""
         self._sampled = 0
         self._calls = 0
@@ -102,13 +105,15 @@ class Walk:
 
     async def apply(self, sample: Sample, source: Source = "on_policy") -> None:
         """Give the environment what was said, and take in what it answers."""
-        turn = Turn(None, Tokens(self._pending), sample.tokens, text=sample.text, source=source)
-        turn.observation = self.renderer.decode(self._pending)
+        turn = self._turn(sample.tokens)
+        turn.text, turn.source = sample.text, source
         self.ids += sample.tokens.ids
         self._sampled += len(sample.tokens)
-        self._pending = ()
+        self._pending, self._recalled = (), None
         result = await self.env.step(sample.text)
         turn.reward, turn.info = float(result.reward), dict(result.info)
+        if forgets(result.info):
+            self._forget(turn)
         self._shown = result.observation
         self.turns.append(turn)
         if result.terminated:
@@ -123,6 +128,26 @@ class Walk:
             turn.reward += self.env.unfinished_reward()
         turn.outcome = self.outcome
 
+    def _turn(self, action: Tokens) -> Turn:
+        """What the policy says, or would have said, where it is now."""
+        shown = self.renderer.decode(self._pending)
+        return Turn(None, Tokens(self._pending), action, observation=shown, recalled=self._recalled)
+
+    def _forget(self, turn: Turn) -> None:
+        """Cut out what was shown before `turn`, whose action the ids end with. Between chat messages a seam stays:
+        both of the policy's are the assistant's."""
+        if self.at_start:
+            raise EnvError(
+                f"{type(self.env).__name__} says info['forget'] after the first action, but what was shown before "
+                "that is the prompt, which cannot be taken back"
+            )
+        if not turn.context.ids:
+            return
+        seam = self.renderer.extend([]) if isinstance(self._shown, list) else ()
+        said = len(self.ids) - len(turn.action)
+        self.ids[said - len(turn.context) : said] = seam
+        self._recalled = tuple(self.ids)
+
     async def fork(self, seed: int, name: str) -> Walk:
         """A second walk from here, in a world of its own; raises what the environment's fork raises."""
         env = await self.env.fork(seed)
@@ -131,7 +156,7 @@ class Walk:
         twin.origin, twin._forked_at, twin._depth_at_fork = self, len(self.turns), self.depth
         self._last_fork = len(self.turns)
         self._heirs += 1
-        twin._pending, twin._shown = self._pending, self._shown
+        twin._pending, twin._recalled, twin._shown = self._pending, self._recalled, self._shown
         twin._sampled, twin._calls = self._sampled, self._calls
         return twin
 
@@ -158,8 +183,7 @@ class Walk:
     def fail(self, outcome: Outcome, reason: str) -> None:
         """Record that the machinery failed: the episode counts, and nobody learns from it."""
         if len(self.turns) == self._last_fork:  # its last turn, if any, is another's as well
-            shown = self.renderer.decode(self._pending)
-            self.turns.append(Turn(None, Tokens(self._pending), Tokens(()), observation=shown))
+            self.turns.append(self._turn(Tokens(())))
         self.outcome = self.turns[-1].outcome = outcome
         self.turns[-1].info["error"] = reason
 

@@ -16,7 +16,8 @@ from agentgym.types import Group, Outcome, Task, Tokens, Turn
 
 
 def pack(seed: int) -> Pack:
-    """Two random trees with prompts, shared observations, and branches from the middle of turns that went on."""
+    """Two random trees with prompts, shared observations, branches from the middle of turns that went on, and of
+    what their parents saw."""
     rng = random.Random(seed)
     batch: list[Scored] = []
     for name in "ab":
@@ -25,7 +26,9 @@ def pack(seed: int) -> Pack:
         for i in range(9):
             parent = rng.choice([None, *range(i)])
             context, action = (shared if i % 2 else tuple(range(rng.randrange(1, 9)))), range(rng.randrange(1, 40))
-            group.turns.append(Turn(parent, Tokens(context), Tokens(tuple(action)), outcome=Outcome.DONE))
+            recalled = None if parent is None or i % 4 else group.seen(parent)[: rng.randrange(9)]
+            turn = Turn(parent, Tokens(context), Tokens(tuple(action)), outcome=Outcome.DONE, recalled=recalled)
+            group.turns.append(turn)
         batch += [Scored(group, leaf) for leaf in group.leaves()]
     (made,) = Packer(10**6).pack(batch, [1.0] * len(batch))
     return made
