@@ -25,11 +25,12 @@ from agentgym.types import Task, Tokens
 LETTERS = "absArwv"
 OTHERS = "oP"  # what the policy never says
 LIMIT = 5
+WRONG = ("Aw", "Av", "Aaw", "Aav")
 STOP = ("s", "r", "w", "v")
 
 
 def allowed(state: str) -> str:
-    return "rwv" if state.endswith("A") else "absA"
+    return "rwv" if state.endswith("Aa") else "arwv" if state.endswith("A") else "absA"
 
 
 def is_over(state: str) -> bool:
@@ -85,11 +86,11 @@ class Policy:
 
 def reward(end: str) -> float:
     """Right is right; the sooner, the better."""
-    return 1.0 + 0.5 * (LIMIT - len(end)) if end.endswith("Ar") else 0.0
+    return 1.0 + 0.5 * (LIMIT - len(end)) if end.endswith("r") else 0.0
 
 
 def is_wrong(end: str) -> bool:
-    return end.endswith(("Aw", "Av"))
+    return end.endswith(WRONG)
 
 
 def ids_of(text: str) -> tuple[int, ...]:
@@ -183,7 +184,7 @@ def probes(policy: Policy, doubts: Sequence[str], probability: float) -> Iterato
     """Every probe that can follow a trajectory of the policy, and how likely that is."""
     for end in policy.ends:
         if is_wrong(end):
-            kept = end[:-2]
+            kept = end[: end.index("A")]
             for doubt in doubts:
                 begun = kept + doubt
                 for other in policy.ends:

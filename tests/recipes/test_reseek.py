@@ -18,19 +18,19 @@ def searches(episode, *infos, success):
 
 
 def first(episode):
-    """Shown nothing, then one gold passage of two, then the other; it rejects, accepts, and rejects the last."""
+    """Shown one gold passage of two, then the other, then nothing new: it rejects, accepts, and rejects."""
     return searches(
         episode,
-        {"recall": 0.0},
-        {**NO, **BAD, "recall": 0.5},
-        {**YES, **GOOD, "recall": 1.0},
+        {"recall": 0.5},
         {**NO, **GOOD, "recall": 1.0},
+        {**YES, **GOOD, "recall": 1.0},
+        {**NO, **BAD, "recall": 1.0},
         success=True,
     )
 
 
 async def test_rewards_and_advantages(stage, episode):
-    # First: 0.3 + 0.3 - 0.3 = 0.3, accepted 0.5 of the gold, right: 1 + 0.3 + 0.1 * 0.5 = 1.35.
+    # First: -0.3 + 0.3 + 0.3 = 0.3, accepted 0.5 of the gold, right: 1 + 0.3 + 0.1 * 0.5 = 1.35.
     # Second: accepts what is useless, -0.6, and of the gold nothing; wrong: -0.6. Third: judges nothing, right: 1.
     # Mean 1.75 / 3; what each is away from it, times 3: 2.3, -3.55, 1.25.
     second = searches(episode, {"recall": 0.0}, {**YES, **BAD, "recall": 0.0}, success=False)

@@ -12,10 +12,10 @@ HARD, EASY = {"level": "hard"}, {"level": "easy"}
 
 
 def plays(episode, calls, text=ANSWER, fallbacks=0, answer="answer"):
-    """So many searches, and an answer."""
+    """So many searches of a token, and an answer of three."""
     infos = [{}] * calls + [{"malformed_calls": fallbacks, "answer": answer}]
     return episode(
-        actions=[1] * (calls + 1), observations=[1] * calls, texts=[*[SEARCH] * calls, text], infos=infos
+        actions=[*[1] * calls, 3], observations=[1] * calls, texts=[*[SEARCH] * calls, text], infos=infos
     )
 
 
@@ -60,12 +60,12 @@ async def test_stage_2_on_hard_tasks(stage, episode):
 
 
 async def test_advantages_are_reinforce_with_baseline(stage, episode):
-    # Rewards 4, 5 and -1, -2: less their group's mean -0.5, 0.5 and 0.5, -0.5, in 2, 3, 1, 1 tokens. Over tokens:
-    # mean (-1 + 1.5 + 0.5 - 0.5) / 7 = 1/14, mean square 1/4, variance 1/4 - 1/196 = 48/196.
+    # Rewards 4, 5 and -1, -2: less their group's mean -0.5, 0.5 and 0.5, -0.5, in 4, 5, 3, 3 tokens. Over tokens:
+    # mean (-2 + 2.5 + 1.5 - 1.5) / 15 = 1/30, mean square 1/4, variance 1/4 - 1/900 = 224/900.
     one, other = [plays(episode, 1), plays(episode, 2)], [plays(episode, 0), plays(episode, 0, BROKEN)]
     batch = await stage("ur2", "search").score(one, other, info=HARD)
-    std = sqrt(48 / 196)
-    wanted = [(centred - 1 / 14) / std for centred in (-0.5, 0.5, 0.5, -0.5)]
+    std = sqrt(224 / 900)
+    wanted = [(centred - 1 / 30) / std for centred in (-0.5, 0.5, 0.5, -0.5)]
     assert [s.advantage for s in batch] == pytest.approx(wanted)
 
 
