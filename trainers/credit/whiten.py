@@ -24,11 +24,13 @@ class Whiten:
             (scored.weight * len(scored.group.turns[turn].action), advantage)
             for scored in batch
             for turn, advantage in scored.by_turn
+            if scored.weight
         ]
         total = math.fsum(count for count, _ in seen)
         mean = math.fsum(count * advantage for count, advantage in seen) / total if total else 0.0
         squares = math.fsum(count * (advantage - mean) ** 2 for count, advantage in seen)
-        divisor = math.sqrt(squares / total) + self.eps if squares else math.inf
+        spread = len({advantage for _, advantage in seen}) > 1
+        divisor = math.sqrt(squares / total) + self.eps if spread else math.inf
         for scored in batch:
             scored.advantage = (scored.advantage - mean) / divisor
             if scored.turn_advantages is not None:
