@@ -13,7 +13,7 @@ from agentgym.types import Group, Outcome
 
 def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
     """Means over the valid episodes, and what branching did; error_share and episodes count all but those that
-    were given up."""
+    were given up. signal/NAME: the mean of a signal, over those that have it."""
     outcomes = [g.outcome(leaf) for g in groups for leaf in g.leaves()]
     episodes = sum(outcome is not Outcome.CANCELLED for outcome in outcomes)
     failed = sum(outcome.is_failure for outcome in outcomes)
@@ -37,5 +37,14 @@ def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
             "frac_reward_zero_std": fmean(len({s.reward for s in g}) == 1 for g in grouped),
         }
         | ({"malformed_calls": malformed} if malformed else {})
+        | _signals(batch)
         | branching(groups)
     )
+
+
+def _signals(batch: list[Scored]) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for scored in batch:
+        for name, value in scored.signals.items():
+            values.setdefault(f"signal/{name}", []).append(value)
+    return {name: fmean(seen) for name, seen in values.items()}

@@ -22,7 +22,7 @@ from agentgym.rollout.lockstep import Lockstep
 from agentgym.rollout.strategy import RolloutStrategy
 from agentgym.rollout.walk import Limits, Walk
 from agentgym.services import Services
-from agentgym.types import Group, Outcome, Task
+from agentgym.types import Group, Outcome, Task, Tokens
 
 Move = Callable[[Walk], Awaitable[None]]
 """One turn of an episode: someone speaks, the environment answers."""
@@ -141,11 +141,18 @@ class Manager:
         if self._gate:
             self._gate.leave(name)
 
-    async def sample(self, walk: Walk) -> Sample:
-        """Let the policy speak, when it is the walk's turn."""
+    async def sample(self, walk: Walk, said: tuple[int, ...] = ()) -> Sample:
+        """Let the policy speak, or go on from what was `said` for it, when it is the walk's turn."""
         if self._gate:
             await self._wait_for_others(self._gate, walk.name)
-        return await walk.sample()
+        return await walk.sample(said)
+
+    async def score(self, name: str, ids: Sequence[int]) -> Tokens:
+        """What the policy thinks of `ids`, when it is the turn of `name`: an episode's in play, or one that
+        joined."""
+        if self._gate:
+            await self._wait_for_others(self._gate, name)
+        return await self.engine.score(ids)
 
     async def _admit(self, name: str, job: Coroutine[Any, Any, T]) -> T:
         """The result of `job`, which plays an episode, once there was room for it."""
@@ -198,8 +205,10 @@ class Manager:
         await walk.apply(await self.sample(walk))
 
     async def _wait_for_others(self, gate: Lockstep, name: str) -> None:
-        """The deadline stands still meanwhile: it is not this episode that takes long."""
-        deadline, loop = self._deadlines[name], asyncio.get_running_loop()
+        """An episode's deadline stands still meanwhile: it is not this episode that takes long."""
+        deadline, loop = self._deadlines.get(name), asyncio.get_running_loop()
+        if deadline is None:
+            return await gate.wait(name)
         left = (deadline.when() or 0.0) - loop.time()
         deadline.reschedule(None)
         await gate.wait(name)

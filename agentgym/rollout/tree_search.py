@@ -210,6 +210,6 @@ def outcome_value(walk: Walk) -> float:
     if walk.outcome is Outcome.DONE and "success" not in info:
         raise AgentgymError(
             f"task {walk.group.task.id!r}: the environment ended the episode without info['success'], which "
-            f"tree_search reads: {did_you_mean('success', info)}"
+            f"the rollout reads: {did_you_mean('success', info)}"
         )
     return 1.0 if info.get("success", False) else -1.0

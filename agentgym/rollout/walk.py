@@ -86,11 +86,13 @@ class Walk:
         """Tokens the policy may still sample."""
         return min(self.limits.max_tokens - self._sampled, self.engine.max_len - len(self.ids))
 
-    async def sample(self) -> Sample:
-        """Let the policy speak once."""
+    async def sample(self, said: tuple[int, ...] = ()) -> Sample:
+        """Let the policy speak once, or go on from what was `said` for it; the sample begins after that."""
         limits = self.limits
         sampling = Sampling(
-            max_tokens=max(self.budget, 1),  # a prompt without room for a token is the engine's to refuse
+            max_tokens=max(
+                self.budget - len(said), 1
+            ),  # a prompt without room for a token is the engine's to refuse
             temperature=limits.temperature,
             top_p=limits.top_p,
             top_k=limits.top_k,
@@ -99,7 +101,7 @@ class Walk:
         )
         self._calls += 1
         parent = None if self.origin is None or self._on_its_own else self.origin.name
-        sample = await self.engine.sample(self.ids, sampling, session=self.name, parent=parent)
+        sample = await self.engine.sample([*self.ids, *said], sampling, session=self.name, parent=parent)
         self._leave_origin()
         return sample
 

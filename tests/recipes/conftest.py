@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -21,24 +21,29 @@ RECIPES = files("agentgym.trainers.recipes")
 
 @dataclass
 class Episode:
-    """One trajectory. actions, observations: lengths in tokens; the prompt has 7."""
+    """One trajectory. actions, observations: lengths in tokens; the prompt has 7. texts, infos: one per turn;
+    text is that of each turn without."""
 
     reward: float = 0.0
     actions: Sequence[int] = (1,)
     observations: Sequence[int] = ()
     text: str = ""
     success: bool = False
+    texts: Sequence[str] = ()
+    infos: Sequence[Mapping[str, Any]] = ()
 
 
-def make_group(name: str, episodes: Sequence[Episode]) -> Group:
-    group = Group(name, Task("task", "prompt", "answer"))
+def make_group(name: str, episodes: Sequence[Episode], info: Mapping[str, Any]) -> Group:
+    group = Group(name, Task("task", "prompt", "answer", info))
     for episode in episodes:
         for i, (before, length) in enumerate(zip((7, *episode.observations), episode.actions, strict=True)):
             parent = len(group.turns) - 1 if i else None
-            group.turns.append(Turn(parent, Tokens((0,) * before), Tokens((1,) * length), text=episode.text))
+            text = episode.texts[i] if episode.texts else episode.text
+            group.turns.append(Turn(parent, Tokens((0,) * before), Tokens((1,) * length), text=text))
+            group.turns[-1].info = dict(episode.infos[i]) if episode.infos else {}
         last = group.turns[-1]
         last.reward, last.outcome = episode.reward, Outcome.DONE
-        last.info = {"success": episode.success, "tool_calls": len(episode.actions) - 1}
+        last.info = {"success": episode.success, "tool_calls": len(episode.actions) - 1} | last.info
     return group
 
 
@@ -52,11 +57,11 @@ class Stage:
         self.losses = [build("loss", spec) for spec in table["losses"]]
         self.sampler = build("sampler", table["sampler"])
 
-    async def score(self, *groups: Sequence[Episode]) -> list[Scored]:
-        """Signals, then credit, over a batch of groups."""
+    async def score(self, *groups: Sequence[Episode], info: Mapping[str, Any] | None = None) -> list[Scored]:
+        """Signals, then credit, over a batch of groups. info: of their task."""
         batch: list[Scored] = []
         for number, episodes in enumerate(groups):
-            group = make_group(f"group-{number}", episodes)
+            group = make_group(f"group-{number}", episodes, info or {})
             for signal in self.signals:
                 await signal(group, Services())
             batch += [Scored(group, leaf) for leaf in group.leaves()]

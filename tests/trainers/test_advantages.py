@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import product
 
@@ -79,3 +80,29 @@ def test_one_group_held_by_two_objects_is_one_group(rewarded):
     assert batch[0].group is not batch[1].group
     build("credit", "leave_one_out")(batch)
     assert [s.advantage for s in batch] == [1.0, -1.0]
+
+
+def test_whiten_compares_over_tokens_by_weight(group, episode):
+    # 3 tokens at 1, 1 at -1, and one of 4 tokens that weighs half at 0: mean 2/6, mean square 4/6, variance 5/9.
+    batch = [episode(group, actions=[length]) for length in (3, 1, 4)]
+    for scored, advantage, weight in zip(batch, (1.0, -1.0, 0.0), (1.0, 1.0, 0.5), strict=True):
+        scored.advantage, scored.weight = advantage, weight
+    build("credit", "whiten")(batch)
+    wanted = [(a - 1 / 3) / math.sqrt(5 / 9) for a in (1, -1, 0)]
+    assert [s.advantage for s in batch] == pytest.approx(wanted)
+
+
+def test_whiten_by_turn(group, episode):
+    # Turns of 1 and 3 tokens at 2 and 0: mean 1/2, variance 4/4 - 1/4.
+    scored = episode(group, actions=[1, 3])
+    scored.turn_advantages = [2.0, 0.0]
+    build("credit", "whiten")([scored])
+    assert scored.turn_advantages == pytest.approx([1.5 / math.sqrt(0.75), -0.5 / math.sqrt(0.75)])
+
+
+def test_whiten_without_spread_gives_nothing(group, episode):
+    batch = [episode(group, actions=[length]) for length in (1, 2)]
+    for scored in batch:
+        scored.advantage = 0.7
+    build("credit", "whiten")(batch)
+    assert [s.advantage for s in batch] == [0.0, 0.0]

@@ -31,7 +31,7 @@ async def test_a_failure_of_the_machinery_gets_no_number(group, episode, signal,
     fine = episode(group, info={"success": True, "tool_calls": 1})
     await build("signal", signal)(group, Services())
     assert failed.signals == {}
-    assert len(fine.signals) == 1
+    assert fine.signals
 
 
 @pytest.mark.parametrize(("success", "value"), [(True, 1.0), (False, 0.0)])
@@ -87,3 +87,32 @@ async def test_boxed_format_is_blind_to_observations(group, episode):
         turn.observation = r"\boxed{7}"
     await build("signal", "boxed_format")(group, Services())
     assert scored.signals == {"boxed_format": 0.0}
+
+
+async def test_recall_is_the_last_reported_and_0_where_the_task_names_nothing_to_find(group, episode):
+    found = episode(group, actions=[1, 1, 1])
+    group.turns[found.leaf - 2].info, group.turns[found.leaf - 1].info = {"recall": 0.25}, {"recall": 0.75}
+    nothing = episode(group, actions=[1, 1])
+    await build("signal", "recall")(group, Services())
+    assert (found.signals, nothing.signals) == ({"recall": 0.75}, {"recall": 0.0})
+
+
+async def test_malformed_calls_is_the_last_count_reported_and_0_without_one(group, episode):
+    corrected = episode(group, actions=[1, 1, 1])
+    group.turns[corrected.leaf - 1].info = {"malformed_calls": 2}
+    fine = episode(group, info={"tool_calls": 1})
+    await build("signal", "malformed_calls")(group, Services())
+    assert (corrected.signals, fine.signals) == ({"malformed_calls": 2.0}, {"malformed_calls": 0.0})
+
+
+async def test_judgements_are_discounted_by_their_number_not_by_the_turn(group, episode):
+    scored = episode(group, actions=[1] * 5)
+    first = scored.leaf - 4
+    group.turns[first + 1].info = {"judged": "yes", "useful": False}
+    group.turns[first + 3].info = {"judged": "no", "useful": True}
+    group.turns[first + 4].info = {"judged": "no", "useful": False}
+    spec = {"name": "judgements", "agree": 1.0, "accept_bad": -4.0, "reject_good": -2.0, "gamma": 0.5}
+    await build("signal", spec)(group, Services())
+    assert scored.signals["judge_correctness"] == -4.0 - 2.0 * 0.5 + 1.0 * 0.25
+    assert scored.signals["judge_accuracy"] == pytest.approx(1 / 3)
+    assert (scored.signals["judge_sensitivity"], scored.signals["judge_specificity"]) == (0.0, 0.5)

@@ -22,13 +22,15 @@ class TagFormat:
     Each turn but the last makes one call, in one of `call_tags`, and ends with it; the last makes none and gives
     the answer in a \boxed{}. The policy writes no `result_tag`. think: at least one <think>, each closed, is
     demanded; a call may stand inside. answer: exactly one <answer> is demanded, around the box, as the end. Where
-    think or answer is false, that tag is not looked at. Reads what the policy wrote, never an observation.
+    think or answer is false, that tag is not looked at. boxed: where false, the answer needs no box, but must say
+    something (Search-R1, arXiv 2503.09516). Reads what the policy wrote, never an observation.
     """
 
     call_tags: tuple[str, ...] = ("search", "python")
     result_tag: str = "result"
     think: bool = True
     answer: bool = True
+    boxed: bool = True
 
     def __post_init__(self) -> None:
         check_tags(self.call_tags, self.result_tag)
@@ -53,6 +55,7 @@ class TagFormat:
         )
 
     def _ends_with_answer(self, last: str) -> bool:
-        if not self.answer:
-            return last_boxed(last) is not None
-        return last.endswith("</answer>") and last_boxed(last.partition("<answer>")[2]) is not None
+        if self.answer and not last.endswith("</answer>"):
+            return False
+        said = last.partition("<answer>")[2].removesuffix("</answer>") if self.answer else last
+        return last_boxed(said) is not None if self.boxed else bool(said.strip())

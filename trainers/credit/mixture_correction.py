@@ -1,0 +1,78 @@
+"""REX-RAG's policy correction: trajectories count as often as the policy itself would have sampled them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentgym.trainers.base import Scored
+
+Mark = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MixtureCorrection:
+    """Multiplies the weight of a trajectory by policy density / density of what was played (REX-RAG, arXiv
+    2508.08149). Comes first, for the steps that average use the weights. Played by rollout `rex_rag`.
+
+    What is played: n trajectories of the policy, and probes. With alpha the share of probes, the density of a
+    trajectory is q = (1 - alpha) pi + alpha mu, and mu is the density of a probe that reads the same, summed
+    over the places where a doubt stands in it: pi(before) * reach / e * frequency * pi(after), where e is how
+    often the policy is wrong, and reach how often it is so right there. Probes follow wrong trajectories with
+    some probability, hence alpha / (1 - alpha) = e * probability: e cancels, and up to the factor n / N, the
+    same for all,
+
+        weight = pi / q = 1 / (1 + sum over places of rate * reach / pi(doubt)),   rate = probability * frequency.
+
+    The policy's own trajectories are discounted like probes where they doubt by themselves. So the sum over what
+    was played of weight * f has the expectation of n times f under the policy, for any f, and a random number of
+    probes does no harm. The losses' reductions divide by the sum of weights, whose expectation is n.
+
+    The published code corrects token by token instead: the old probability of each token is a mixture, with mu's
+    share spread over them (the prefix by e^(-1/j), which leaves out reach). A product of mixtures is not the
+    mixture of products, so that form is biased whatever mu is; this one is exact if reach is. rex_rag reports a
+    lower bound of reach, exact once the group gave every wrong answer that has weight.
+
+    cap: at most this share of n is kept of the probes, those whose doubts are likeliest by mean log-probability;
+    the others get weight 0, and what falls below the last one kept does not count as a place. The paper's cap is
+    the lower of 0.08 and a moving average of the share of errors, which probes cannot exceed here. The threshold
+    is the batch's own, so exactness is for batches large enough that one trajectory does not move it.
+    """
+
+    cap: float = 0.08
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cap <= 1:
+            raise ValueError(f"cap must be from 0 to 1, not {self.cap}")
+
+    def __call__(self, batch: list[Scored]) -> list[Scored]:
+        probes = [mark for scored in batch for mark in _marks(scored) if mark["inserted"]]
+        kept = int(self.cap * (len(batch) - len(probes)))
+        least = -math.inf
+        if kept < len(probes):
+            likeliest = sorted(map(_likelihood, probes), reverse=True)
+            least = likeliest[kept - 1] if kept else math.inf
+        for scored in batch:
+            marks = list(_marks(scored))
+            if any(mark["inserted"] and _likelihood(mark) < least for mark in marks):
+                scored.weight = 0.0
+            scored.weight /= 1.0 + math.fsum(_excess(mark) for mark in marks if _likelihood(mark) >= least)
+        return batch
+
+
+def _marks(scored: Scored) -> Iterable[Mark]:
+    return (mark for turn in scored.turns for mark in turn.info.get("doubts", ()))
+
+
+def _likelihood(mark: Mark) -> float:
+    """Mean log-probability of the doubt's tokens."""
+    return float(mark["logprob"] / mark["tokens"])
+
+
+def _excess(mark: Mark) -> float:
+    """How many probes put the doubt here, for each time that the policy says it."""
+    return float(
+        mark["rate"] * mark["reach"] * math.exp(min(-mark["logprob"], 700.0))
+    )  # beyond it is all the same
