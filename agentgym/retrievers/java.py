@@ -62,6 +62,12 @@ def find_java() -> Java:
     )
 
 
+def check_java() -> None:
+    """Raises ConfigError where a start of Java would, for what is not installed."""
+    _find_classes()
+    find_java()
+
+
 def start_java(heap_mb: int) -> None:
     """Start Java with Anserini's classes in this process, where it does not run yet.
 
@@ -130,21 +136,27 @@ def _version(home: Path) -> int | None:
 
 
 def _boot(heap_mb: int) -> None:
-    package = find_spec("pyserini")
-    if package is None or not package.submodule_search_locations or find_spec("jnius_config") is None:
-        raise ConfigError(f"retriever pyserini: the package pyserini is not installed: {INSTALL}")
-    jars = sorted(Path(package.submodule_search_locations[0], "resources", "jars").glob("anserini-*-fatjar.jar"))
-    if not jars:
-        raise ConfigError(f"retriever pyserini: {package.submodule_search_locations[0]} has no anserini-*-fatjar.jar")
     import jnius_config
 
     if not jnius_config.vm_running:
-        java = find_java()
-        jnius_config.add_classpath(str(jars[-1]))
+        java, classes = find_java(), _find_classes()
+        jnius_config.add_classpath(str(classes))
         jnius_config.add_options(*_options(java, heap_mb))
         with _java_home(java.home):
             import jnius  # noqa: F401  (Java starts as it is imported)
     _quieten()
+
+
+def _find_classes() -> Path:
+    """Anserini's, in the package pyserini. That package itself is not imported: it wants a key of OpenAI's API."""
+    package = find_spec("pyserini")
+    if package is None or not package.submodule_search_locations or find_spec("jnius_config") is None:
+        raise ConfigError(f"retriever pyserini: the package pyserini is not installed: {INSTALL}")
+    folder = Path(package.submodule_search_locations[0], "resources", "jars")
+    jars = sorted(folder.glob("anserini-*-fatjar.jar"))
+    if not jars:
+        raise ConfigError(f"retriever pyserini: no anserini-*-fatjar.jar in {folder}: install pyserini anew")
+    return jars[-1]
 
 
 def _options(java: Java, heap_mb: int) -> list[str]:

@@ -63,12 +63,12 @@ class Pyserini:
 
     def build(self, progress: Progress) -> Built:
         """See IndexedConfig.build. Raises ConfigError also where Java or a package is missing."""
-        from agentgym.retrievers.pyserini_live import build
+        from agentgym.retrievers.pyserini_index import on_disk
 
-        return build(self, progress)
+        return on_disk(self).build(progress)
 
     async def open(self) -> Retriever:
         """Raises ConfigError or TaskError as `build` does; ToolFailed where Java fails."""
-        from agentgym.retrievers.pyserini_live import open_live
+        from agentgym.retrievers.pyserini_index import on_disk
 
-        return await open_live(self)
+        return await on_disk(self).open()
