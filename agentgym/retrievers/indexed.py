@@ -73,7 +73,9 @@ class IndexOnDisk:
 
     def _find(self, progress: Progress) -> Built:
         if not self.files:
-            raise ConfigError(f"retriever {self.retriever}: no corpus is given; name its file or files with corpus=")
+            raise ConfigError(
+                f"retriever {self.retriever}: no corpus is given; name its file or files with corpus="
+            )
         check_files(self.files)
         plan = {"retriever": self.retriever, "corpus": fingerprint(self.files), **self.settings}
         name = f"{self.retriever}-{Path(self.files[0]).stem}"

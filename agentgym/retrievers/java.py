@@ -80,7 +80,9 @@ def start_java(heap_mb: int) -> None:
             _boot(heap_mb)
             _started = _Started(os.getpid(), heap_mb)
         elif _started.process != os.getpid():
-            raise ToolFailed("retriever pyserini: Java does not live on in a fork: start processes by spawning them")
+            raise ToolFailed(
+                "retriever pyserini: Java does not live on in a fork: start processes by spawning them"
+            )
         elif _started.heap_mb != heap_mb:
             raise ConfigError(
                 f"retriever pyserini: heap_mb={heap_mb}, but Java was started in this process with heap_mb="

@@ -65,7 +65,9 @@ class LuceneRows:
             self._searcher.set_bm25(k1, b)
 
     def search(self, queries: list[str], k: int) -> list[list[Found]]:
-        whole = [query.encode("utf-8", "replace").decode("utf-8") for query in queries]  # a lone surrogate is no text
+        whole = [
+            query.encode("utf-8", "replace").decode("utf-8") for query in queries
+        ]  # a lone surrogate is no text
         with java_errors(f"searching index {self._folder}"):
             hits = [self._searcher.search(whole[0], k)] if len(whole) == 1 else self._together(whole, k)
             return [[Found(int(hit.docid), float(hit.score)) for hit in each] for each in hits]
