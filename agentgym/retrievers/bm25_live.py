@@ -18,7 +18,7 @@ from agentgym.retrievers.bm25_build import Builder
 from agentgym.retrievers.bm25_index import Bm25Index, load_index
 from agentgym.retrievers.corpus import check_files
 from agentgym.retrievers.folder import default_folder, ensure
-from agentgym.retrievers.manifest import REMEDY, fingerprint
+from agentgym.retrievers.manifest import REMEDY, fingerprint, verify
 
 if TYPE_CHECKING:
     from agentgym.retrievers.bm25s import Bm25s
@@ -30,7 +30,15 @@ _log = logging.getLogger(__name__)
 
 
 def build(config: Bm25s, progress: Progress) -> Built:
-    """The index of `config`, built or found."""
+    """The index of `config`, built, or found and verified."""
+    built = find(config, progress)
+    if not built.fresh:
+        verify(built.folder, progress)
+    return built
+
+
+def find(config: Bm25s, progress: Progress) -> Built:
+    """The index of `config`, which is built where it is missing."""
     if not config.files:
         raise ConfigError("retriever bm25s: no corpus is given; name its file or files with corpus=")
     check_files(config.files)
@@ -59,7 +67,7 @@ async def open_live(config: Bm25s) -> Retriever:
 
 
 def _open(config: Bm25s, progress: Progress) -> Retriever:
-    built = build(config, progress)
+    built = find(config, progress)
     if built.fresh:
         _log.info("indexed %s passages in %.0f s: %s", f"{built.passages:,}", built.seconds, built.folder)
         for reason, skipped in built.skipped.items():

@@ -17,8 +17,8 @@ class Bm25s:
     corpus: a .jsonl, .jsonl.gz or .parquet file, or several; rows as in `agentgym.retrievers.corpus`. index: the
     folder of its index, which is built where it is missing or the corpus has changed; without one, a folder in the
     user's cache directory. strict: a row that is no passage is an error, instead of being left out and counted.
-    k1, b: how little a word's repetitions count, and how much a passage's length. stemmer: a Snowball algorithm, or
-    `none`. stopwords: Lucene's 33 English ones, or `none`.
+    k1, b: how little a word's repetitions count, and how much a passage's length. stemmer: a Snowball algorithm,
+    or `none`. stopwords: Lucene's 33 English ones, or `none`.
     """
 
     corpus: str | tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from agentgym.errors import ConfigError
+from agentgym.errors import ConfigError, UserError
 from agentgym.retriever import Built, Progress, Skipped
 from agentgym.retrievers.manifest import MANIFEST, PLAN, Plan, encode_plan, read_manifest, write_manifest
 
@@ -74,7 +74,11 @@ def _build(draft: Path, folder: Path, plan: Plan, make: Make, progress: Progress
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         begun.write_bytes(encode_plan(plan))
     if not (draft / MANIFEST).is_file():
-        passages, skipped = make(draft, progress)
+        try:
+            passages, skipped = make(draft, progress)
+        except UserError:  # nobody can go on with this: what is to be indexed must change first
+            shutil.rmtree(draft)
+            raise
         progress("taking checksums", passages)
         write_manifest(draft, passages, skipped)
     shutil.rmtree(draft / WORK, ignore_errors=True)

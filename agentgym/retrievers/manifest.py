@@ -88,7 +88,7 @@ def verify(folder: Path, progress: Progress) -> None:
     if manifest is None:
         raise ConfigError(f"index {folder}: there is none")
     for name, (_, checksum) in manifest.files.items():
-        progress(f"verifying {name}", manifest.passages)
+        progress("verifying", manifest.passages)
         if _checksum(folder / name) != checksum:
             raise ConfigError(f"index {folder}: damaged: {name} is not what was written; {REMEDY}")
 
