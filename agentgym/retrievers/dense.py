@@ -1,4 +1,4 @@
-"""An encoder's vectors, of which the nearest are found by comparing with all of them (faiss, as pyserini does it)."""
+"""An encoder's vectors, of which the nearest are found by comparing with all (faiss, as in pyserini)."""
 
 from __future__ import annotations
 

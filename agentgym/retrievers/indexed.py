@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Index(Protocol):
-    """An open index, for one thread at a time. Raises IndexError, ValueError or DecodeError where it is damaged."""
+    """An open index, for one thread at a time. Raises IndexError, ValueError or DecodeError where damaged."""
 
     def __len__(self) -> int:
         """Its passages."""

@@ -71,8 +71,8 @@ def check_java() -> None:
 def start_java(heap_mb: int) -> None:
     """Start Java with Anserini's classes in this process, where it does not run yet.
 
-    Java starts once in a process and cannot be stopped: `heap_mb` is that of the first start, and another one later is
-    a ConfigError, as are a missing pyserini and a missing Java. Raises ToolFailed in a fork of the process.
+    Java starts once in a process and cannot be stopped: `heap_mb` is that of the first start, and another later is a
+    ConfigError, as are a missing pyserini and a missing Java. Raises ToolFailed in a fork of the process.
     """
     global _started
     with _starting:
@@ -80,9 +80,7 @@ def start_java(heap_mb: int) -> None:
             _boot(heap_mb)
             _started = _Started(os.getpid(), heap_mb)
         elif _started.process != os.getpid():
-            raise ToolFailed(
-                "retriever pyserini: Java does not live on in a fork: start processes by spawning them"
-            )
+            raise _forked("retriever pyserini")
         elif _started.heap_mb != heap_mb:
             raise ConfigError(
                 f"retriever pyserini: heap_mb={heap_mb}, but Java was started in this process with heap_mb="
@@ -106,14 +104,18 @@ def java_errors(what: str) -> Iterator[None]:
     import jnius
 
     if _started is not None and _started.process != os.getpid():
-        raise ToolFailed(f"{what}: Java does not live on in a fork: start processes by spawning them")
-    if threading.current_thread() is not threading.main_thread():
+        raise _forked(what)
+    if threading.current_thread() is not threading.main_thread() and not hasattr(_this_thread, "leaves"):
         _this_thread.leaves = _Leaves()
     try:
         yield
     except jnius.JavaException as error:
         more = " (heap_mb gives Java more memory)" if error.classname == "java.lang.OutOfMemoryError" else ""
         raise ToolFailed(f"{what}: {error.classname}: {error.innermessage}{more}") from error
+
+
+def _forked(what: str) -> ToolFailed:
+    return ToolFailed(f"{what}: Java does not live on in a fork: start processes by spawning them")
 
 
 def _homes() -> Iterator[tuple[str, Path]]:
@@ -138,10 +140,10 @@ def _version(home: Path) -> int | None:
 
 
 def _boot(heap_mb: int) -> None:
+    java, classes = find_java(), _find_classes()
     import jnius_config
 
-    if not jnius_config.vm_running:
-        java, classes = find_java(), _find_classes()
+    if not jnius_config.vm_running:  # else by somebody else, with pyserini's options and classes
         jnius_config.add_classpath(str(classes))
         jnius_config.add_options(*_options(java, heap_mb))
         with _java_home(java.home):

