@@ -71,8 +71,8 @@ def check_java() -> None:
 def start_java(heap_mb: int) -> None:
     """Start Java with Anserini's classes in this process, where it does not run yet.
 
-    Java starts once in a process and cannot be stopped: `heap_mb` is that of the first start, and another later is a
-    ConfigError, as are a missing pyserini and a missing Java. Raises ToolFailed in a fork of the process.
+    Java starts once in a process and cannot be stopped: `heap_mb` is that of the first start, and another later is
+    a ConfigError, as are a missing pyserini and a missing Java. Raises ToolFailed in a fork of the process.
     """
     global _started
     with _starting:

@@ -52,5 +52,6 @@ class StoredPassages(Sequence[Passage]):
         return _decode(self._lines[begin : int(self._ends[number])])
 
     def close(self) -> None:
-        """Unmap the lines."""
+        """Unmap the files."""
         self._lines.close()
+        self._ends = np.empty(0, np.uint64)
