@@ -70,8 +70,6 @@ class Batcher:
             finally:  # only where this worker itself is ended in the middle
                 for ask in batch:
                     _settle(ask, ToolFailed("the search was broken off"))
-        if (worker := asyncio.current_task()) is not None:  # now: who was just answered may ask again before
-            self._workers.discard(worker)  # the callback of this task's end has run
 
     def _next(self) -> list[_Ask]:
         """Whoever waits longest, and the others that want as many hits, as far as there is room."""
