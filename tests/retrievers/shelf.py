@@ -1,0 +1,61 @@
+"""A retriever for tests: few passages, in memory, found by the words they share with a query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentgym.errors import ToolFailed
+from agentgym.retriever import Hit, Passage
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """size: books on it; number 7 is on the subject `word7`, and all are about `everything`. seconds: a search
+    takes. breaks: on a query that is `break`."""
+
+    size: int = 1000
+    seconds: float = 0.0
+
+    async def open(self) -> Books:
+        return Books(self)
+
+
+def book(number: int) -> Passage:
+    """The passage that a query for `word<number>` must find first."""
+    text = f"Über word{number} and everything: " + "some more text that is of no use to anybody. " * 10
+    return Passage(str(number), f"Book {number}", text)
+
+
+class Books:
+    """The live retriever. asked: how many queries it was."""
+
+    def __init__(self, config: Shelf) -> None:
+        self._config = config
+        self._books = [book(number) for number in range(config.size)]
+        self.asked = 0
+
+    @property
+    def description(self) -> str:
+        return f"{len(self._books)} books"
+
+    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        self.asked += len(queries)
+        await asyncio.sleep(self._config.seconds)
+        return [self._find(query, k) for query in queries]
+
+    async def close(self) -> None:
+        self._books = []
+
+    def _find(self, query: str, k: int) -> list[Hit]:
+        if query == "break":
+            raise ToolFailed("the shelf broke")
+        scores: dict[int, float] = {}
+        for word in query.split():
+            if word == "everything":
+                scores |= {number: scores.get(number, 0.0) + 1 / (1 + number) for number in range(len(self._books))}
+            elif word.startswith("word") and int(word[4:]) < len(self._books):
+                scores[int(word[4:])] = 2.0
+        best = sorted(scores, key=lambda number: -scores[number])[:k]
+        return [Hit(self._books[number], scores[number]) for number in best]
