@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 
@@ -22,6 +23,30 @@ class Hit(NamedTuple):
 
     passage: Passage
     score: float
+
+
+@dataclass(slots=True)
+class Skipped:
+    """Rows of a corpus left out for one reason. examples: `file:line: what is wrong`, of the first few."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An index on disk. fresh: it was built just now, in `seconds`. size: bytes. skipped: by reason."""
+
+    folder: Path
+    passages: int
+    skipped: Mapping[str, Skipped]
+    size: int
+    fresh: bool
+    seconds: float
+
+
+Progress = Callable[[str, int], None]
+"""Is told what is being done and how many passages are done. What it raises ends the building, to be resumed."""
 
 
 class Retriever(Protocol):
@@ -50,4 +75,16 @@ class RetrieverConfig(Hashable, Protocol):
     async def open(self) -> Retriever:
         """Raises ConfigError or TaskError for a corpus that cannot be read, ToolFailed for a server that does not
         answer."""
+        ...
+
+
+class IndexedConfig(RetrieverConfig, Protocol):
+    """The config of a retriever with an index on disk, which `agentgym index` builds."""
+
+    def build(self, progress: Progress) -> Built:
+        """Build the index, or check the one that is there; blocks. Goes on where a builder was interrupted, and
+        waits for one that is at work.
+
+        Raises ConfigError or TaskError for a corpus that cannot be read or a folder that cannot hold an index.
+        """
         ...
