@@ -52,10 +52,11 @@ class Books:
         if query == "break":
             raise ToolFailed("the shelf broke")
         scores: dict[int, float] = {}
+        count = len(self._books)
         for word in query.split():
             if word == "everything":
-                scores |= {number: scores.get(number, 0.0) + 1 / (1 + number) for number in range(len(self._books))}
-            elif word.startswith("word") and int(word[4:]) < len(self._books):
+                scores |= {number: scores.get(number, 0.0) + 1 / (1 + number) for number in range(count)}
+            elif word.startswith("word") and int(word[4:]) < count:
                 scores[int(word[4:])] = 2.0
         best = sorted(scores, key=lambda number: -scores[number])[:k]
         return [Hit(self._books[number], scores[number]) for number in best]

@@ -6,6 +6,6 @@ protocol (arXiv 2503.09516).
     GET  /metrics     for Prometheus
 
 The answer is {"result": [[{"document": {"id", "title", "text", "contents"}, "score"}, ...], ...]}, a list for each
-query, best first; without return_scores, the documents alone. `contents` is the title in quotes, a line break and the
-text. What is refused is answered with {"error": REASON, "detail": TEXT}.
+query, best first; without return_scores, the documents alone. `contents` is the title in quotes, a line break and
+the text. What is refused is answered with {"error": REASON, "detail": TEXT}.
 """

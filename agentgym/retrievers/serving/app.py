@@ -85,10 +85,11 @@ class App:
         route = self._routes.get((path, method))
         if route is not None:
             return route
-        methods = [known for where, known in self._routes if where == path]
+        methods = [wanted for where, wanted in self._routes if where == path]
         if methods:
             raise Refusal(405, "request", f"{path} wants {methods[0]}, not {method}")
-        raise Refusal(404, "request", f"there is no {path}; there are {', '.join(where for where, _ in self._routes)}")
+        known = ", ".join(where for where, _ in self._routes)
+        raise Refusal(404, "request", f"there is no {path}; there are {known}")
 
     async def _retrieve(self, receive: Receive) -> Answer:
         began, status = time.perf_counter(), "500"

@@ -13,8 +13,8 @@ class ServeRetriever(Address):
     """Serves a retriever; an address, and what stands here.
 
     topk: passages a query, where a request does not say. max_topk: that it may ask for. max_queries: of a request.
-    max_body: bytes of a request. max_requests: worked on at once; those beyond are sent away. timeout: seconds that
-    a request may take, waiting included.
+    max_body: bytes of a request. max_requests: worked on at once; those beyond are sent away. timeout: seconds
+    that a request may take, waiting included.
     """
 
     retriever: Spec
