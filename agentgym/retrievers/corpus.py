@@ -55,7 +55,8 @@ def read_corpus(
     A row has `doc_id`, `id` or `_id` (else the file's name and the row's number), `title`, and `text` or
     `contents` (Search-R1's and pyserini's, whose first line is the title); its other fields go into `more`. A row
     that is no passage, or whose id came before, is left out and counted in `account`; `strict` makes it a
-    TaskError. A file that cannot be read to its end is one anyway. Takes memory for a row at a time, and about 80 bytes for each id.
+    TaskError. A file that cannot be read to its end is one anyway. Takes memory for a row at a time, and about 80
+    bytes for each id.
     """
     account = Account() if account is None else account
     seen: set[bytes] = set()
