@@ -18,7 +18,8 @@ class Http:
     url: the server's. token, token_env, token_file: what it wants to be shown: itself, a variable or a file that
     holds it; a token written here is written into the run directory as well. Without any, the variable
     AGENTGYM_TOKEN is looked at. timeout: seconds after which an answer is given up and asked for again. patience:
-    seconds after which a search fails, waiting and all tries included. max_connections: requests at once.
+    seconds after which a search fails, waiting and all tries included. max_connections: requests at once; what is
+    asked meanwhile goes into the next one together, up to max_batch queries.
     """
 
     url: str = "http://127.0.0.1:8000"
@@ -27,10 +28,11 @@ class Http:
     token_file: str = ""
     timeout: float = 15.0
     patience: float = 60.0
-    max_connections: int = 64
+    max_connections: int = 8
+    max_batch: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "patience", "max_connections"):
+        for name in ("timeout", "patience", "max_connections", "max_batch"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         check_url(self.url)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import httpx
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from agentgym.errors import ToolFailed, ToolTimeout
 from agentgym.retriever import Hit
+from agentgym.retrievers.batcher import Batcher
 from agentgym.retrievers.http import Http
 from agentgym.retrievers.wire import PATH, Asked, from_answer
 from agentgym.serving.token import find_token
@@ -23,31 +31,31 @@ SHOWN = 200
 
 
 class Later(Exception):
-    """There was no answer, and may be one to the next try. after: seconds the server wants to be left alone for."""
+    """There was no answer, and may be one to the next try. after: seconds the server wants to be left alone for.
+    slow: time ran out."""
 
-    def __init__(self, reason: str, after: float = 0.0) -> None:
+    def __init__(self, reason: str, after: float = 0.0, slow: bool = False) -> None:
         super().__init__(reason)
-        self.after = after
+        self.after, self.slow = after, slow
 
 
 class HttpRetriever:
-    """Connections to one server, shared by all episodes. Raises ConfigError for a token that cannot be read.
-
-    Requests beyond max_connections wait here: httpx would search its queue anew with every request.
-    """
+    """Connections to one server, shared by all episodes. Raises ConfigError for a token that cannot be read."""
 
     def __init__(self, config: Http) -> None:
         token = find_token(config.token, config.token_env, config.token_file)
         self._url = config.url.rstrip("/").removesuffix(PATH)
+        self._address = httpx.URL(self._url + PATH)
         self._timeout, self._patience = config.timeout, config.patience
-        self._lines = asyncio.Semaphore(config.max_connections)
-        self._closed = False
+        self._trouble: Later | None = None  # of the latest try
+        authorization = {"Authorization": f"Bearer {token}"} if token else {}
         most = config.max_connections
         self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={"Content-Type": "application/json", **authorization},
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
             timeout=None,  # a try has one deadline for everything
         )
+        self._batcher = Batcher(self._send, config.max_batch, config.max_connections)
 
     @property
     def description(self) -> str:
@@ -56,17 +64,40 @@ class HttpRetriever:
 
     async def meet(self) -> None:
         """Find out that a server is there and takes the token; raises ToolTimeout, ToolFailed."""
-        response = await self._ask("GET")  # what it makes of that does not matter, and nothing is searched
+        async with self._deadline():
+            response = await self._ask("GET")  # what it makes of that does not matter, and nothing is searched
         if response.status_code in (401, 403):
             raise self._unfit(response)
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The hits of each query; raises ToolTimeout, ToolFailed."""
-        if not queries:
-            return []
+        async with self._deadline():
+            return await self._batcher.search(queries, k)
+
+    async def close(self) -> None:
+        """End the connections; may be called twice."""
+        await self._batcher.close()
+        await self._http.aclose()
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        """For one search, which may be under way with others: says what went wrong with the latest try of any."""
+        deadline = asyncio.timeout(self._patience)
+        try:
+            async with deadline:
+                yield
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            text = f"{self.description} gave no answer within {self._patience:g} s"
+            if self._trouble is None or self._trouble.slow:
+                raise ToolTimeout(text) from error
+            raise ToolFailed(f"{text}: {self._trouble}") from error
+
+    async def _send(self, queries: list[str], k: int) -> list[list[Hit]]:
+        """The hits of each query, from one request."""
         texts = [query.encode(errors="replace").decode() for query in queries]  # policies write half surrogates
-        body = msgspec.json.encode(Asked(texts, k, return_scores=True))
-        response = await self._ask("POST", body)
+        response = await self._ask("POST", msgspec.json.encode(Asked(texts, k, return_scores=True)))
         if response.status_code != 200:
             raise self._unfit(response)
         try:
@@ -77,42 +108,32 @@ class HttpRetriever:
             raise self._unfit(response, f"{len(found)} results for {len(queries)} queries")
         return [hits[:k] for hits in found]
 
-    async def close(self) -> None:
-        """End the connections; may be called twice."""
-        self._closed = True
-        await self._http.aclose()
-
     async def _ask(self, method: str, body: bytes = b"") -> httpx.Response:
-        """The answer of a server that has time."""
-        last: list[BaseException | None] = [None]
-
-        def note(state: RetryCallState) -> None:
-            last[0] = state.outcome.exception() if state.outcome else None
-
-        retrying = AsyncRetrying(retry=retry_if_exception_type(Later), wait=_wait, before_sleep=note)
-        deadline = asyncio.timeout(self._patience)
+        """The answer of a server that has time; raises ToolFailed when it has none for as long as anyone waits."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Later), wait=_wait, stop=stop_after_delay(self._patience), reraise=True
+        )
         try:
-            async with deadline, self._lines:
-                return await retrying(self._try, method, body)
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            text = f"{self.description} gave no answer within {self._patience:g} s"
-            if last[0] is None or isinstance(last[0].__cause__, TimeoutError):
-                raise ToolTimeout(text) from error
-            raise ToolFailed(f"{text}: {last[0]}") from error
+            return await retrying(self._try, method, body)
+        except Later as error:
+            raise ToolFailed(f"{self.description}: {error}") from error
 
     async def _try(self, method: str, body: bytes) -> httpx.Response:
         """One answer; raises Later."""
-        if self._closed:
-            raise ToolFailed(f"the connections to {self.description} are closed")
+        try:
+            response = await self._answer(method, body)
+        except Later as error:
+            self._trouble = error
+            raise
+        self._trouble = None
+        return response
+
+    async def _answer(self, method: str, body: bytes) -> httpx.Response:
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._http.request(
-                    method, f"{self._url}{PATH}", content=body, headers={"Content-Type": "application/json"}
-                )
+                response = await self._http.request(method, self._address, content=body)
         except TimeoutError as error:
-            raise Later(f"nothing within {self._timeout:g} s") from error
+            raise Later(f"nothing within {self._timeout:g} s", slow=True) from error
         except httpx.TransportError as error:
             raise Later(f"{type(error).__name__}: {error}") from error
         except httpx.RequestError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,11 @@ from agentgym.retriever import Hit, Passage
 
 @dataclass(frozen=True)
 class Shelf:
-    """size: books on it; number 7 is on the subject `word7`, and all are about `everything`. seconds: a search
-    takes. breaks: on a query that is `break`."""
+    """It breaks on the query `break`. size: books on it; number 7 is on `word7`, and all are on `everything`.
+    gate: a file; until it is there, no search ends."""
 
     size: int = 1000
-    seconds: float = 0.0
+    gate: str = ""
 
     async def open(self) -> Books:
         return Books(self)
@@ -29,20 +30,19 @@ def book(number: int) -> Passage:
 
 
 class Books:
-    """The live retriever. asked: how many queries it was."""
+    """The live retriever."""
 
     def __init__(self, config: Shelf) -> None:
         self._config = config
         self._books = [book(number) for number in range(config.size)]
-        self.asked = 0
 
     @property
     def description(self) -> str:
         return f"{len(self._books)} books"
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        self.asked += len(queries)
-        await asyncio.sleep(self._config.seconds)
+        while self._config.gate and not os.path.exists(self._config.gate):  # noqa: ASYNC110, ASYNC240
+            await asyncio.sleep(0.01)
         return [self._find(query, k) for query in queries]
 
     async def close(self) -> None:
