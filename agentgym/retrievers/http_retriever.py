@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
@@ -19,9 +20,11 @@ from tenacity import (
 from agentgym.errors import ToolFailed, ToolTimeout
 from agentgym.retriever import Hit
 from agentgym.retrievers.batcher import Batcher
-from agentgym.retrievers.http import Http
 from agentgym.retrievers.wire import PATH, Asked, from_answer
 from agentgym.serving.token import find_token
+
+if TYPE_CHECKING:
+    from agentgym.retrievers.http import Http
 
 LATER = (429, 502, 503, 504)
 """Answers of a server, or of what stands before it, that has no time now."""
