@@ -1,4 +1,4 @@
-"""`agentgym train | eval | rollout | check | serve | list | init | doctor`. Each loads what it needs."""
+"""`agentgym train | eval | rollout | check | serve | index | list | init | doctor`. Each loads what it needs."""
 
 from __future__ import annotations
 
@@ -159,6 +159,15 @@ def serve(words: tuple[str, ...], mcp: bool) -> None:
     _run(serving(parse_overrides(words), mcp, click.echo))
 
 
+@app.command(context_settings=FREE)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="CORPUS... [key=value]...")
+def index(words: tuple[str, ...]) -> None:
+    """Build a retriever's index, or verify it: agentgym index wiki.jsonl.gz retriever=bm25s index=wiki-index"""
+    from agentgym import indexing
+
+    indexing.index(words)
+
+
 @app.command("list")
 @click.argument("kind", required=False)
 @click.argument("more", nargs=-1)
@@ -245,7 +254,7 @@ def main() -> None:
         _say(f"error: {error.format_message()} (see agentgym --help)")
         code = 2
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; what was finished is saved, and resume=true goes on from there")
+        _say("interrupted; what was finished is saved: a run goes on with resume=true, an index by itself")
         code = 130
     except AgentgymError as error:
         _say(f"error: {error}")

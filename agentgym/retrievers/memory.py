@@ -12,7 +12,7 @@ import numpy as np
 from agentgym.errors import ToolFailed
 from agentgym.retriever import Hit, Passage, Retriever
 from agentgym.retrievers.analyzer import Vocabulary, analyzer
-from agentgym.retrievers.bm25 import Bm25Index
+from agentgym.retrievers.bm25_index import Bm25Index
 from agentgym.retrievers.postings import add_up, count, score
 
 if TYPE_CHECKING:

@@ -73,7 +73,8 @@ def score(
     """
     starts = np.zeros(len(totals.frequency) + 1, np.int64)
     np.cumsum(totals.frequency, out=starts[1:])
-    data, passages = room("data", starts[-1], np.float32), room("indices", starts[-1], np.int32)
+    size = int(starts[-1])
+    data, passages = room("data", size, np.float32), room("indices", size, np.int32)
     idf = np.log1p((totals.nonempty - totals.frequency + 0.5) / (totals.frequency + 0.5))
     mean = totals.length / max(totals.nonempty, 1)
     heads = starts[:-1].copy()
