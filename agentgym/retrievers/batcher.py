@@ -58,9 +58,7 @@ class Batcher:
         ask = _Ask(list(queries), k, asyncio.get_running_loop().create_future())
         self._waiting.append(ask)
         if len(self._workers) < self._threads:
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work()))
         return await ask.answer
 
     async def close(self) -> None:
@@ -77,12 +75,15 @@ class Batcher:
             self._pool.shutdown()
 
     async def _work(self) -> None:
-        while batch := self._next():
-            try:
+        batch: list[_Ask] = []
+        try:
+            while batch := self._next():
                 await self._answer(batch)
-            finally:  # only where this worker itself is ended in the middle
-                for ask in batch:
-                    _settle(ask, ToolFailed("the search was broken off"))
+        finally:
+            # not by a callback, which comes too late for who asks as soon as it is answered
+            self._workers.discard(asyncio.current_task())  # type: ignore[arg-type]  # this is one
+            for ask in batch:  # only where this worker itself is ended in the middle
+                _settle(ask, ToolFailed("the search was broken off"))
 
     def _next(self) -> list[_Ask]:
         """Whoever waits longest, and the others that want as many hits, as far as there is room."""
