@@ -266,7 +266,9 @@ def test_java_is_looked_for_where_it_may_be(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(new / "bin"))
     assert java.find_java() == (new, 21)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ConfigError, match=r"Java 21 or newer is needed, and JAVA_HOME .*old\) is Java 17\. pip in"):
+    with pytest.raises(
+        ConfigError, match=r"Java 21 or newer is needed, and JAVA_HOME .*old\) is Java 17\. pip in"
+    ):
         java.find_java()
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ConfigError, match="is no Java"):
