@@ -112,14 +112,14 @@ async def test_title_and_text_are_searched_and_passages_come_back_whole(tmp_path
 
 @pytest.mark.parametrize(
     ("text", "terms"),
-    [  # what Lucene's EnglishAnalyzer gives
+    [  # by the rules of Lucene's EnglishAnalyzer
         ("The owner's dogs' running", "owner dog run"),
         ("U.S. GDP of 1,000.50 at 3:30 a.m.", "u. gdp 1,000.50 3 30 a.m"),
         ("Wi-Fi, foo_bar ___ don't", "wi fi foo_bar don't"),
         ("caresses ponies relational conditional", "caress poni relat condit"),
         ("Zażółć café’s re\u0301sume\u0301s", "zażółć café re\u0301sume\u0301"),
         ("東京タワー हिन्दी", "東 京 タワー हिन्दी"),
-        ("y" * 300, "y" * 255 + " " + "y" * 45),
+        ("z" * 300, "z" * 255 + " " + "z" * 45),
     ],
 )
 def test_the_terms_of_a_text(text: str, terms: str) -> None:
@@ -153,7 +153,7 @@ def test_a_config_loads_nothing_heavy() -> None:
     code = (
         "import sys; from agentgym.config import build; "
         "hash(build('retriever', {'name': 'bm25s', 'corpus': ['a.jsonl', 'b.jsonl']})); "
-        "sys.exit(', '.join({'numpy', 'bm25s', 'Stemmer', 'pyarrow', 'regex'} & sys.modules.keys()))"
+        "sys.exit(', '.join({'numpy', 'bm25s', 'Stemmer', 'pyarrow', 'regex'} & sys.modules.keys()) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
