@@ -14,6 +14,7 @@ Say = Callable[[str], None]
 SERVERS = {
     "tools": ("agentgym.tools.serving", "ServeTools"),
     "env": ("agentgym.openenv", "ServeEnv"),
+    "retriever": ("agentgym.retrievers.serving", "ServeRetriever"),
     "sandbox": ("agentgym.sandboxes.serving", "Serve"),
 }
 """What can be served: the package that does it, and its settings. The first that is named: tools have a sandbox,

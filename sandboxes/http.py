@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+
+from agentgym.serving.address import check_url
 
 if TYPE_CHECKING:
     from agentgym.sandbox import Protection
@@ -57,10 +58,3 @@ class Http:
             return await host.protections()
         finally:
             await host.close()
-
-
-def check_url(url: str) -> None:
-    """Raises ValueError unless it is the URL of a server."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"url: http://HOST:PORT or https://HOST is needed, not {url!r}")

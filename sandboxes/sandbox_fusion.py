@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.http import check_url
+from agentgym.serving.address import check_url
 
 if TYPE_CHECKING:
     from agentgym.sandbox import Protection

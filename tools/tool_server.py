@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from agentgym.errors import SandboxError, ToolError, ToolFailed, ToolTimeout
-from agentgym.sandboxes.http import check_url
+from agentgym.serving.address import check_url
 from agentgym.serving.token import find_token
 from agentgym.tool import Limits, ToolContext
 

@@ -31,6 +31,9 @@ class Bm25Index:
     def __init__(self, engine: bm25s.BM25, analyzer: Analyzer, passages: Sequence[Passage]) -> None:
         self._engine, self._analyzer, self.passages = engine, analyzer, passages
 
+    def __len__(self) -> int:
+        return len(self.passages)
+
     def search(self, queries: list[str], k: int) -> list[list[Hit]]:
         """The best `k` of each query; of equal scores, the earlier passage."""
         return [self._hits(query, k) for query in queries]

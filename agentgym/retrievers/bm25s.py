@@ -42,13 +42,13 @@ class Bm25s:
 
     def build(self, progress: Progress) -> Built:
         """See IndexedConfig.build."""
-        from agentgym.retrievers.bm25_live import build
+        from agentgym.retrievers.bm25_on_disk import on_disk
 
-        return build(self, progress)
+        return on_disk(self).build(progress)
 
     async def open(self) -> Retriever:
         """Raises ConfigError or TaskError for a corpus or an index that cannot be read, or an index that cannot be
         written."""
-        from agentgym.retrievers.bm25_live import open_live
+        from agentgym.retrievers.bm25_on_disk import on_disk
 
-        return await open_live(self)
+        return await on_disk(self).open()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -16,6 +17,17 @@ LINES, ENDS = "passages.jsonl", "passages.ends.npy"
 
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Passage).decode
+
+
+def store(folder: Path, passages: Iterable[Passage]) -> Iterator[Passage]:
+    """Write passages to a folder as they pass by; they are whole when all have."""
+    ends = array("Q")
+    with (folder / LINES).open("wb") as lines:
+        for passage in passages:
+            lines.write(encode(passage) + b"\n")
+            ends.append(lines.tell())
+            yield passage
+    np.save(folder / ENDS, np.array(ends))
 
 
 class StoredPassages(Sequence[Passage]):
@@ -40,5 +52,6 @@ class StoredPassages(Sequence[Passage]):
         return _decode(self._lines[begin : int(self._ends[number])])
 
     def close(self) -> None:
-        """Unmap the lines."""
+        """Unmap the files."""
         self._lines.close()
+        self._ends = np.empty(0, np.uint64)

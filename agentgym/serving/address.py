@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from agentgym.errors import ConfigError
 from agentgym.serving.token import find_token
@@ -56,3 +57,10 @@ def url_of(listener: socket.socket) -> str:
     """The URL that a listening socket is reached at."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def check_url(url: str) -> None:
+    """Raises ValueError unless it is the URL of a server."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"url: http://HOST:PORT or https://HOST is needed, not {url!r}")

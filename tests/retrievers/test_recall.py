@@ -12,7 +12,7 @@ from agentgym.retriever import Hit, Passage, Retriever
 from agentgym.retrievers.bm25s import Bm25s
 from agentgym.retrievers.memory import index_passages
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "retrieval.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "recall.py"
 
 
 @pytest.fixture(scope="module")
