@@ -81,7 +81,7 @@ class Batcher:
                 await self._answer(batch)
         finally:
             # not by a callback, which comes too late for who asks as soon as it is answered
-            self._workers.discard(asyncio.current_task())  # type: ignore[arg-type]  # this is one
+            self._workers.discard(asyncio.current_task())
             for ask in batch:  # only where this worker itself is ended in the middle
                 _settle(ask, ToolFailed("the search was broken off"))
 
