@@ -15,6 +15,8 @@ import pytest
 
 from agentgym.retrievers.http import Http
 
+from .conftest import until
+
 ROOT = Path(__file__).parents[2]
 PROJECT = "agentgym-search-test"
 NEEDED = "import bm25s, click, httptools, msgspec, prometheus_client, regex, starlette, Stemmer, uvicorn"
@@ -25,6 +27,11 @@ pytestmark = pytest.mark.slow
 
 def run(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+
+
+def inspect(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("docker", "inspect", name).stdout)[0]
+    return found
 
 
 @pytest.fixture
@@ -75,7 +82,7 @@ def server(compose: list[str], tmp_path: Path) -> Iterator[dict[str, Any]]:
         yield {
             "name": name,
             "url": f"http://127.0.0.1:{port}",
-            **json.loads(run("docker", "inspect", name).stdout)[0],
+            **inspect(name),
         }
     finally:
         run(*compose, "down", "--volumes", "--timeout", "5", check=True, **at)
@@ -102,5 +109,6 @@ async def test_the_service_is_limited_and_searches_the_corpus(server: dict[str, 
         assert passage.id == "dog"
     finally:
         await retriever.close()
+    await until(lambda: inspect(server["name"])["State"]["Health"]["Status"] == "healthy")
     logs = run("docker", "logs", server["name"])
     assert (logs.stdout + logs.stderr).count("serving at") == 2
