@@ -18,8 +18,8 @@ from agentgym.types import Task
 
 @dataclass(frozen=True, kw_only=True)
 class WorldFiles:
-    """seed: of the world. questions: how many to ask. passages, misleading, filler: see World. hops, easy_fraction:
-    see `tasks/fictional.py`."""
+    """seed: of the world. questions: how many to ask. passages, misleading, filler: see World. hops,
+    easy_fraction: see `tasks/fictional.py`."""
 
     seed: int = 0
     questions: int = 500
