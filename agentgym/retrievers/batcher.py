@@ -75,9 +75,6 @@ class Batcher:
             self._pool.shutdown()
 
     async def _work(self) -> None:
-        """Answer until nobody waits; who asks after that must find this worker gone."""
-        this = asyncio.current_task()
-        assert this is not None
         batch: list[_Ask] = []
         try:
             while batch := self._next():
