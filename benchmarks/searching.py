@@ -84,7 +84,7 @@ def calls(groups: list[Group], key: str, value: object) -> float:
 def search(folder: Path, seed: int, words: list[str]) -> Row:
     """Train once; evaluate with the search on, swapped and off."""
     checkpoint, seconds = train(folder, f"search{seed}", seed, words)
-    start = [row for row in read_metrics(folder / f"search{seed}") if "evaluation" in row][0]["eval/success"]
+    start = next(row for row in read_metrics(folder / f"search{seed}") if "evaluation" in row)["eval/success"]
     fresh = random.SystemRandom().getrandbits(31)
     modes = ("on", "swapped", "off")
     played = {mode: evaluate(checkpoint, fresh, ["env.k=1", f"env.tool_output={mode}"]) for mode in modes}
