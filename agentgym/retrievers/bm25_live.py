@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the folder; an index of another one is built anew."""
 
+_EVERY = 15.0  # seconds between two lines about an index that a run waits for
 _log = logging.getLogger(__name__)
 
 
@@ -48,17 +50,26 @@ def find(config: Bm25s, progress: Progress) -> Built:
         "corpus": fingerprint(config.files),
         **{name: getattr(config, name) for name in ("strict", "k1", "b", "stemmer", "stopwords")},
     }
-    folder = Path(config.index) if config.index else default_folder(plan, f"bm25s-{Path(config.files[0]).stem}")
+    folder = (
+        Path(config.index).expanduser()
+        if config.index
+        else default_folder(plan, f"bm25s-{Path(config.files[0]).stem}")
+    )
     return ensure(folder, plan, Builder(config, config.files), progress)
 
 
 async def open_live(config: Bm25s) -> Retriever:
     """Build in a thread, which ends when this is cancelled."""
     ended = threading.Event()
+    told = time.monotonic()
 
     def progress(doing: str, done: int) -> None:
+        nonlocal told
         if ended.is_set():
             raise asyncio.CancelledError
+        if time.monotonic() > told + _EVERY:
+            told = time.monotonic()
+            _log.info("retriever bm25s: %s: %s passages", doing, f"{done:,}")
 
     try:
         return await asyncio.to_thread(_open, config, progress)
