@@ -54,7 +54,7 @@ class Search(ToolTurnsConfig):
     retriever: Spec | None = None
     k: int = 3
     observation_tokens: int = 500
-    timeout: float = 30.0
+    timeout: float = 90.0
     score: Literal["em", "f1"] = "em"
     judge: Literal["off", "keep", "drop"] = "off"
     mislead: float = 0.0

@@ -75,13 +75,15 @@ class Batcher:
             self._pool.shutdown()
 
     async def _work(self) -> None:
+        """Answer until nobody waits; who asks after that must find this worker gone."""
+        this = asyncio.current_task()
+        assert this is not None
         batch: list[_Ask] = []
         try:
             while batch := self._next():
                 await self._answer(batch)
         finally:
-            # not by a callback, which comes too late for who asks as soon as it is answered
-            self._workers.discard(asyncio.current_task())
+            self._workers.discard(this)
             for ask in batch:  # only where this worker itself is ended in the middle
                 _settle(ask, ToolFailed("the search was broken off"))
 
