@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agentgym.types import Task
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _VERDICTS = (["yes"], ["no"], ["noanswer"])
+_OTHERS = ("answers", "answer_aliases", "golden_answers")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -39,3 +43,20 @@ def _f1(gold: list[str], said: list[str]) -> float:
     if not gold or not said or gold in _VERDICTS or said in _VERDICTS:
         return float(gold == said)
     return 2 * (Counter(gold) & Counter(said)).total() / (len(gold) + len(said))
+
+
+def right_answers(task: Task) -> list[str]:
+    """The task's answer and others that are as right: info.answers, info.answer_aliases, info.golden_answers. Only
+    "noanswer" where info.answerable is false."""
+    if task.info.get("answerable") is False:
+        return ["noanswer"]
+    return [task.answer, *(text for name in _OTHERS for text in texts(task.info.get(name)))]
+
+
+def texts(value: Any) -> list[str]:
+    """What rows write where one text or several may stand: a text, a list, SQuAD's `{"text": [...]}`, nothing."""
+    if isinstance(value, Mapping):
+        value = value.get("text")
+    if value is None:
+        return []
+    return [str(text) for text in value] if isinstance(value, list | tuple) else [str(value)]

@@ -37,15 +37,15 @@ After every result say first whether it helps: <judge>Yes</judge> or <judge>No</
 class Search(ToolTurnsConfig):
     """A question, a corpus to search, one short answer.
 
-    Fields as in ToolTurnsConfig, and: retriever: what is searched by what; None: the task's own invented world
-    (tasks `fictional`). k: passages a result has. observation_tokens: of a result that the policy sees. score:
-    what is paid: `em` (the answer's words are the right ones) or `f1` (how many of them are). judge: whether each
-    result must be judged before the policy goes on, and whether one judged useless is kept in its context or
-    dropped; after No it must search again. mislead: share of the searches that are answered with passages which
-    lead astray, and others with none of those (worlds only). reranker: a model whose score of a result with the
-    right answer, above reranker_threshold, makes it useful; without one a result is useful that has a gold passage
-    in it. demo_direct_rate: chance, at each step, that a demonstration answers at once, as one who knows would.
-    demo_error_rate: share of a demonstration's judgements that are tossed for.
+    Fields as in ToolTurnsConfig, and: retriever: what is searched by what, `bm25s` where a table names none; None:
+    the task's own invented world (tasks `fictional`). k: passages a result has. observation_tokens: of a result
+    that the policy sees. score: what is paid: `em` (the answer's words are the right ones) or `f1` (how many of
+    them are). judge: whether each result must be judged before the policy goes on, and whether one judged useless
+    is kept in its context or dropped; after No it must search again. mislead: share of the searches that are
+    answered with passages which lead astray, and others with none of those (worlds only). reranker: a model whose
+    score of a result with the right answer, above reranker_threshold, makes it useful; without one a result is
+    useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a demonstration answers at
+    once, as one who knows would. demo_error_rate: share of a demonstration's judgements that are tossed for.
     """
 
     runs_programs: ClassVar[bool] = False
@@ -68,6 +68,8 @@ class Search(ToolTurnsConfig):
         for name in ("mislead", "reranker_threshold", "demo_direct_rate", "demo_error_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if isinstance(self.retriever, dict):
+            object.__setattr__(self, "retriever", {"name": "bm25s", **self.retriever})
         if self.mislead and self.retriever is not None:
             raise ValueError("mislead is for invented worlds, whose passages say which of them lead astray")
         self.tool(self.retriever or {"name": WORLD, "seed": 0})  # what is wrong is wrong before anything is played
@@ -155,7 +157,7 @@ class SearchEnv(ToolTurnsEnv):
 
     async def finish(self, answer: str | None) -> StepResult:
         assert self.task is not None
-        config, golds = self.config, right_answers(self.task)
+        config, golds = self.config, qa.right_answers(self.task)
         em = answer is not None and qa.exact_match(answer, golds)
         f1 = 0.0 if answer is None else qa.f1(answer, golds)
         score = float(em) if config.score == "em" else f1
@@ -186,13 +188,7 @@ class SearchEnv(ToolTurnsEnv):
     @property
     def _gold(self) -> set[str]:
         assert self.task is not None
-        return set(self.task.info.get("gold_doc_ids", ()))
-
-
-def right_answers(task: Task) -> list[str]:
-    """The task's answer and others that are as right: info.answers, info.answer_aliases."""
-    others = [task.info.get(name) or [] for name in ("answers", "answer_aliases")]
-    return [task.answer, *(str(answer) for answers in others for answer in answers)]
+        return set(qa.texts(self.task.info.get("gold_doc_ids")))
 
 
 def _world(task: Task) -> dict[str, Any]:

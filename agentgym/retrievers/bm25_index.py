@@ -29,7 +29,8 @@ class Bm25Index:
     """Passages that can be searched by BM25. For one thread at a time."""
 
     def __init__(self, engine: bm25s.BM25, analyzer: Analyzer, passages: Sequence[Passage]) -> None:
-        self._engine, self._analyzer, self.passages = engine, analyzer, passages
+        self._engine: bm25s.BM25 | None = engine
+        self._analyzer, self.passages = analyzer, passages
 
     def __len__(self) -> int:
         return len(self.passages)
@@ -55,11 +56,13 @@ class Bm25Index:
         return not self._analyzer.terms(text) or bool(self._scores(text)[number] > 0)
 
     def close(self) -> None:
-        """Let go of its files."""
+        """Let go of its files, which the engine has mapped as well; nothing can be searched afterwards."""
+        self._engine = None
         if isinstance(self.passages, StoredPassages):
             self.passages.close()
 
     def _scores(self, query: str) -> NDArray[np.float32]:
+        assert self._engine is not None, "closed"
         terms = self._engine.get_tokens_ids(self._analyzer.terms(query))
         scores: NDArray[np.float32] = self._engine.get_scores_from_ids(terms)
         return scores

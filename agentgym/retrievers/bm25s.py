@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from agentgym.retriever import Built, Progress, Retriever
+    from agentgym.retrievers.indexed import IndexOnDisk
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,17 @@ class Bm25s:
 
     def build(self, progress: Progress) -> Built:
         """See IndexedConfig.build."""
-        from agentgym.retrievers.bm25_on_disk import on_disk
-
-        return on_disk(self).build(progress)
+        return self._on_disk().build(progress)
 
     async def open(self) -> Retriever:
         """Raises ConfigError or TaskError for a corpus or an index that cannot be read, or an index that cannot be
         written."""
+        import asyncio
+
+        index = await asyncio.to_thread(self._on_disk)  # what it imports takes a while, and others go on meanwhile
+        return await index.open()
+
+    def _on_disk(self) -> IndexOnDisk:
         from agentgym.retrievers.bm25_on_disk import on_disk
 
-        return await on_disk(self).open()
+        return on_disk(self)

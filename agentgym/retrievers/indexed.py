@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from agentgym.retrievers.corpus import check_files
 from agentgym.retrievers.folder import Make, default_folder, ensure
 from agentgym.retrievers.manifest import REMEDY, fingerprint, verify
 
+_EVERY = 15.0  # seconds between two lines about an index that a run waits for
 _log = logging.getLogger(__name__)
 
 
@@ -61,10 +63,15 @@ class IndexOnDisk:
     async def open(self) -> Retriever:
         """The live retriever. The index is built in a thread, which ends when this is cancelled."""
         ended = threading.Event()
+        told = time.monotonic()
 
         def progress(doing: str, done: int) -> None:
+            nonlocal told
             if ended.is_set():
                 raise asyncio.CancelledError
+            if time.monotonic() > told + _EVERY:
+                told = time.monotonic()
+                _log.info("retriever %s: %s: %s passages", self.retriever, doing, f"{done:,}")
 
         try:
             return await asyncio.to_thread(self._open, progress)
@@ -79,7 +86,8 @@ class IndexOnDisk:
         check_files(self.files)
         plan = {"retriever": self.retriever, "corpus": fingerprint(self.files), **self.settings}
         name = f"{self.retriever}-{Path(self.files[0]).stem}"
-        return ensure(Path(self.folder) if self.folder else default_folder(plan, name), plan, self.make, progress)
+        folder = Path(self.folder).expanduser() if self.folder else default_folder(plan, name)
+        return ensure(folder, plan, self.make, progress)
 
     def _open(self, progress: Progress) -> Retriever:
         built = self._find(progress)

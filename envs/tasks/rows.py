@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from agentgym import qa
 from agentgym.envs.tasks import programs
 from agentgym.errors import TaskError
 from agentgym.types import Message, Task
@@ -103,7 +104,8 @@ def _prompt(row: Mapping[str, Any], where: str) -> str | list[Message]:
 def _answer(row: Mapping[str, Any], where: str) -> str:
     reward_model = row.get("reward_model")
     verified = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else None
-    answer = row.get("answer", verified)
+    several = qa.texts(row.get("golden_answers", row.get("answers")))
+    answer = row.get("answer", several[0] if several else verified)
     if answer is None or answer == "" or answer == []:
         raise TaskError(f"{where}: a row needs an answer; it has {', '.join(row) or 'nothing'}")
     text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnswerF1:
-    r"""Signal "answer_f1": the F1 of the answer's words and the task's, as SQuAD (arXiv 1606.05250) computes it.
+    r"""Signal "answer_f1": the F1 of the answer's words and the right answer's, see agentgym.qa; the best of them.
 
     The answer is what the environment reports of the last turn as info["answer"], else that turn's last \boxed{};
     without one: 0. Reads what the policy wrote, never an observation.
@@ -23,4 +23,4 @@ class AnswerF1:
 
     async def __call__(self, group: Group, services: Services) -> None:
         for turns in valid_episodes(group):
-            turns[-1].signals["answer_f1"] = qa.f1(answer_of(turns[-1]) or "", [group.task.answer])
+            turns[-1].signals["answer_f1"] = qa.f1(answer_of(turns[-1]) or "", qa.right_answers(group.task))
