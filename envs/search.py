@@ -13,17 +13,20 @@ from agentgym.config import Spec
 from agentgym.env import Demonstration, Env, StepResult
 from agentgym.envs import search_demos
 from agentgym.envs.misleading import MisleadingSearch
+from agentgym.envs.reranker import Reranker
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
 from agentgym.errors import TaskError
 from agentgym.protocol import Malformed, Said
 from agentgym.protocols.reseek import Judgement, split_judgement
 from agentgym.tool import Toolset
 from agentgym.tooling.load import Instance
+from agentgym.tools.search import Search as SearchTool
+from agentgym.tools.search import render
 from agentgym.types import Message, Outcome, Task
 
 if TYPE_CHECKING:
+    from agentgym.retriever import Passage
     from agentgym.services import Services
-    from agentgym.tools.search import Search as SearchTool
 
 WORLD = "agentgym.envs.worlds.index:WorldIndex"
 JUDGE = """\
@@ -40,8 +43,10 @@ class Search(ToolTurnsConfig):
     many of them are). judge: whether each result must be judged before the policy goes on, and whether one
     judged useless is kept in its context or dropped; after No it must search again. mislead: share of the
     searches that are answered with passages which lead astray, and others with none of those (worlds only).
-    demo_direct_rate: chance, at each step, that a demonstration answers at once, as one who knows would.
-    demo_error_rate: share of a demonstration's judgements that are tossed for.
+    reranker: a model whose score of a result with the right answer, above reranker_threshold, makes it useful;
+    without one a result is useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a
+    demonstration answers at once, as one who knows would. demo_error_rate: share of a demonstration's
+    judgements that are tossed for.
     """
 
     runs_programs: ClassVar[bool] = False
@@ -50,16 +55,18 @@ class Search(ToolTurnsConfig):
     retriever: Spec | None = None
     k: int = 3
     observation_tokens: int = 500
-    timeout: float = 30.0
+    timeout: float = 90.0
     score: Literal["em", "f1"] = "em"
     judge: Literal["off", "keep", "drop"] = "off"
     mislead: float = 0.0
+    reranker: str = ""
+    reranker_threshold: float = 0.7
     demo_direct_rate: float = 0.0
     demo_error_rate: float = 0.0
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        for name in ("mislead", "demo_direct_rate", "demo_error_rate"):
+        for name in ("mislead", "reranker_threshold", "demo_direct_rate", "demo_error_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         if isinstance(self.retriever, dict):
@@ -79,8 +86,6 @@ class Search(ToolTurnsConfig):
 
     def tool(self, retriever: Spec) -> SearchTool:
         """The tool of an episode."""
-        from agentgym.tools.search import Search as SearchTool
-
         fields: dict[str, Any] = {"k": self.k, "timeout": self.timeout, "max_tokens": self.observation_tokens}
         if self.mislead:
             return MisleadingSearch(retriever, share=self.mislead, **fields)
@@ -105,6 +110,7 @@ class SearchEnv(ToolTurnsEnv):
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
         self._judgement: Judgement | None = None
         self._judged = 0  # results that the policy has judged
+        self._useful = False  # the last result
         return await ToolTurnsEnv.start(self, task, rng)
 
     def instructions(self) -> str:
@@ -129,12 +135,26 @@ class SearchEnv(ToolTurnsEnv):
         if waiting:
             self._judgement = judgement
             self._judged = len(self.search.found)
-            self._useful = bool(self._gold & {passage.id for passage in self.search.found[-1]})
             if judgement == "no" and not said.calls:
                 return Said(
                     (Malformed("Error: you judged the result useless, so search again before you answer."),)
                 )
         return said
+
+    async def act(self, action: str) -> StepResult:
+        before = len(self.search.found)
+        result = await ToolTurnsEnv.act(self, action)
+        if self.config.judge != "off" and len(self.search.found) > before:
+            self._useful = await self._is_useful(self.search.found[-1])
+        return result
+
+    async def _is_useful(self, passages: Sequence[Passage]) -> bool:
+        """What a judgement of the result should say."""
+        assert self.task is not None
+        if not self.config.reranker:
+            return bool(self._gold & {passage.id for passage in passages})
+        reranker = await self.services.get(Reranker(self.config.reranker))
+        return await reranker.score(self.task.answer, render(passages)) > self.config.reranker_threshold
 
     async def finish(self, answer: str | None) -> StepResult:
         assert self.task is not None
@@ -149,7 +169,7 @@ class SearchEnv(ToolTurnsEnv):
     async def copy_to(self, twin: Env, seed: int | None) -> None:
         assert isinstance(twin, SearchEnv)
         await ToolTurnsEnv.copy_to(self, twin, seed)
-        twin._judged, twin._judgement = self._judged, None
+        twin._judged, twin._judgement, twin._useful = self._judged, None, self._useful
 
     def facts(self, **more: Any) -> dict[str, Any]:
         facts = ToolTurnsEnv.facts(self, **more)

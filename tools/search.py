@@ -25,7 +25,7 @@ class Search:
 
     retriever: Spec = "bm25s"
     k: int = 3
-    timeout: float = 30.0
+    timeout: float = 90.0
     max_tokens: int = 512
     found: list[list[Passage]] = field(default_factory=list, init=False, repr=False)
 

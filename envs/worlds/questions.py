@@ -66,9 +66,15 @@ class Question:
 
 
 def ask(world: World, rng: random.Random, hops: int) -> Question:
-    """A question of so many hops."""
+    """A question of so many hops, which does not hold its answer."""
     chain = rng.choice([relations for relations in FORMS if len(relations) == hops])
-    subject = rng.randrange(world.count(ENDS[chain[0]][0]))
+    while True:
+        question = _follow(world, chain, rng.randrange(world.count(ENDS[chain[0]][0])))
+        if question.answer not in question.text:
+            return question
+
+
+def _follow(world: World, chain: tuple[Relation, ...], subject: int) -> Question:
     facts = []
     for relation in chain:
         fact = world.fact(relation, subject)

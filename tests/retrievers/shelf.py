@@ -56,7 +56,7 @@ class Books:
         for word in query.split():
             if word == "everything":
                 scores |= {number: scores.get(number, 0.0) + 1 / (1 + number) for number in range(count)}
-            elif word.startswith("word") and int(word[4:]) < count:
+            elif word.startswith("word") and word[4:].isdecimal() and int(word[4:]) < count:
                 scores[int(word[4:])] = 2.0
         best = sorted(scores, key=lambda number: -scores[number])[:k]
         return [Hit(self._books[number], scores[number]) for number in best]

@@ -61,7 +61,9 @@ def server(image: str, client: Any, port: int, monkeypatch: pytest.MonkeyPatch) 
             found[0].reload()
         yield found[0].attrs
     finally:
-        subprocess.run([*words, "down", "--timeout", "5"], cwd=ROOT, check=True, capture_output=True, timeout=120)
+        subprocess.run(
+            [*words, "down", "--volumes", "--timeout", "5"], cwd=ROOT, check=True, capture_output=True, timeout=120
+        )
 
 
 async def test_the_service_is_healthy_limited_and_serves_sessions(server, port):

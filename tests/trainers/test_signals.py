@@ -105,14 +105,16 @@ async def test_malformed_calls_is_the_last_count_reported_and_0_without_one(grou
     assert (corrected.signals, fine.signals) == ({"malformed_calls": 2.0}, {"malformed_calls": 0.0})
 
 
-async def test_judgements_are_discounted_by_their_number_not_by_the_turn(group, episode):
+async def test_judgements_are_discounted_by_their_number_and_worth_the_gold_that_they_accepted(group, episode):
     scored = episode(group, actions=[1] * 5)
-    first = scored.leaf - 4
-    group.turns[first + 1].info = {"judged": "yes", "useful": False}
-    group.turns[first + 3].info = {"judged": "no", "useful": True}
-    group.turns[first + 4].info = {"judged": "no", "useful": False}
+    group.turns[0].info = {"recall": 0.25}
+    group.turns[1].info = {"judged": "yes", "useful": False}
+    group.turns[2].info = {"recall": 0.75}
+    group.turns[3].info = {"judged": "no", "useful": True, "recall": 1.0}
+    group.turns[4].info = {"judged": "no", "useful": False}
     spec = {"name": "judgements", "agree": 1.0, "accept_bad": -4.0, "reject_good": -2.0, "gamma": 0.5}
     await build("signal", spec)(group, Services())
     assert scored.signals["judge_correctness"] == -4.0 - 2.0 * 0.5 + 1.0 * 0.25
+    assert scored.signals["judge_utility"] == 0.25
     assert scored.signals["judge_accuracy"] == pytest.approx(1 / 3)
     assert (scored.signals["judge_sensitivity"], scored.signals["judge_specificity"]) == (0.0, 0.5)

@@ -18,22 +18,22 @@ class MixtureCorrection:
     2508.08149). Comes first, for the steps that average use the weights. Played by rollout `rex_rag`.
 
     What is played: n trajectories of the policy, and probes. With alpha the share of probes, the density of a
-    trajectory is q = (1 - alpha) pi + alpha mu, and mu is the density of a probe that reads the same, summed
-    over the places where a doubt stands in it: pi(before) * reach / e * frequency * pi(after), where e is how
-    often the policy is wrong, and reach how often it is so right there. Probes follow wrong trajectories with
-    some probability, hence alpha / (1 - alpha) = e * probability: e cancels, and up to the factor n / N, the
-    same for all,
+    trajectory is q = (1 - alpha) pi + alpha mu. mu is that of a probe which reads the same, summed over the places
+    where a doubt stands: pi(before) * reach / e * frequency * pi(after); e is how often the policy is wrong, reach
+    how often it is wrong right there. Probes follow wrong trajectories with some probability, so that
+    alpha / (1 - alpha) = e * probability, and e cancels:
 
-        weight = pi / q = 1 / (1 + sum over places of rate * reach / pi(doubt)),   rate = probability * frequency.
+        weight = (1 - alpha) pi / q = 1 / (1 + sum over places of rate * reach / pi(doubt))
 
-    The policy's own trajectories are discounted like probes where they doubt by themselves. So the sum over what
-    was played of weight * f has the expectation of n times f under the policy, for any f, and a random number of
-    probes does no harm. The losses' reductions divide by the sum of weights, whose expectation is n.
+    with rate = probability * frequency. The policy's own trajectories are discounted as probes are, where they
+    doubt by themselves. So the sum of weight * f over what was played has n times the expectation of f under the
+    policy, for any f, however many probes there happen to be. (The losses' reductions divide by the sum of the
+    weights, whose expectation is n.)
 
-    The published code corrects token by token instead: the old probability of each token is a mixture, with mu's
-    share spread over them (the prefix by e^(-1/j), which leaves out reach). A product of mixtures is not the
-    mixture of products, so that form is biased whatever mu is; this one is exact if reach is. rex_rag reports a
-    lower bound of reach, exact once the group gave every wrong answer that has weight.
+    The published code corrects token by token instead: the old probability of each token becomes a mixture, with
+    1 / e spread over the prefix as e^(-1/j), and reach left out. A product of mixtures is not the mixture of
+    products, so that form is biased whatever mu is; this one is exact if reach is. rex_rag reports a lower bound
+    of reach, exact once the group has given every wrong answer that has weight.
 
     cap: at most this share of n is kept of the probes, those whose doubts are likeliest by mean log-probability;
     the others get weight 0, and what falls below the last one kept does not count as a place. The paper's cap is

@@ -35,6 +35,12 @@ QUESTIONS = {
 }
 
 
+def about(passage: Passage) -> str:
+    """Whom a passage names first, in the form of a fact."""
+    found = next(filter(None, (re.match(form, passage.text) for form in SAYS.values())))
+    return found[1]
+
+
 def read(written: list[Passage]) -> dict[tuple[str, str], list[str]]:
     """What is said of whom, without hearsay and what was formerly so."""
     facts: dict[tuple[str, str], list[str]] = {}
@@ -82,7 +88,7 @@ def test_there_are_as_many_passages_as_asked_for_and_none_twice(size: int, misle
 def test_what_leads_astray_says_something_else_of_the_same_or_a_similar_name() -> None:
     written = list(passages(World(11, 5000, 1.0)))
     facts = {passage.id: passage for passage in written if passage.more["kind"] == "fact"}
-    borne = {passage.title for passage in facts.values()}
+    borne = {about(passage) for passage in facts.values()}
     for passage in written:
         if passage.more["kind"] not in MISLEADING:
             continue
@@ -90,16 +96,17 @@ def test_what_leads_astray_says_something_else_of_the_same_or_a_similar_name() -
         assert passage.more["value"] != truth.more["value"]
         assert passage.more["value"] in passage.text
         if passage.more["kind"] == "namesake":
-            assert passage.title not in borne
-            assert passage.title[:-2] == truth.title[:-2]
+            assert about(passage) not in borne
+            assert about(passage)[:-2] == about(truth)[:-2]
         else:
-            assert passage.title == truth.title
+            assert about(truth) in passage.text
 
 
 def test_a_seed_is_a_world_and_another_seed_another() -> None:
     first, again, other = (list(passages(World(seed, 300, filler=2))) for seed in (1, 1, 2))
     assert first == again
-    assert len({passage.title for passage in first} & {passage.title for passage in other}) < 5
+    shared = {passage.text for passage in first} & {passage.text for passage in other}
+    assert not shared
 
 
 def test_worlds_belong_to_a_split_and_easy_tasks_bring_what_they_need() -> None:

@@ -1,0 +1,260 @@
+"""Does a policy learn to search, to judge what it finds, and to search only where it must? Trains nano-search.
+
+    python benchmarks/searching.py search [--seeds 5] [--jobs 1] [--json FILE]
+        Search-R1's setting: success on worlds drawn after training with the search on, swapped and off, and the
+        searches that questions of one and of two hops take
+    python benchmarks/searching.py judge
+        ReSeek's: half of the results lead astray; judged, or plainly searched, with equally many rollouts; beside
+        policies that believe everything and nothing
+    python benchmarks/searching.py calls
+        UR2's: half of the tasks bring their answer along; how often each kind searches, as a server counts it
+
+Every evaluation draws 256 questions about worlds that are made with a seed taken from the operating system after
+training ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from rich.console import Console
+from rich.table import Table
+
+from agentgym.config import build
+from agentgym.runlog import read_forests, read_metrics
+from agentgym.services import Services
+from agentgym.trainers.evaluate import succeeded
+from agentgym.types import Group
+
+TASKS = 256
+Row = dict[str, Any]
+
+
+def agentgym(*words: str) -> str:
+    """Run the command line; its standard output. Raises with its error output when it fails."""
+    command = [sys.executable, "-m", "agentgym", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} exited with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def train(folder: Path, name: str, seed: int, words: list[str]) -> tuple[Path, float]:
+    """One run: its last checkpoint, and how long it took in seconds."""
+    started = time.monotonic()
+    agentgym("train", "env=search", f"seed={seed}", f"output_dir={folder}", f"run_name={name}", *words)
+    last = [row for row in read_metrics(folder / name) if "evaluation" in row][-1]
+    return folder / name / "checkpoints" / f"step_{last['step']}", time.monotonic() - started
+
+
+def evaluate(checkpoint: Path, seed: int, words: list[str]) -> list[Group]:
+    """The episodes of `agentgym eval` on fresh tasks."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "episodes.jsonl"
+        base = ["eval", "env=search", f"model={checkpoint}", f"seed={seed}", "env.prompt=plain", "-n", str(TASKS)]
+        agentgym(*base, *words, "--save", str(file))
+        return list(read_forests(file))
+
+
+def success(groups: list[Group]) -> float:
+    """Share of episodes with the right answer."""
+    return statistics.fmean(succeeded(group.turns[-1].info) for group in groups)
+
+
+def calls(groups: list[Group], key: str, value: object) -> float:
+    """Mean searches of the tasks whose info has the value."""
+    return statistics.fmean(g.turns[-1].info.get("tool_calls", 0) for g in groups if g.task.info[key] == value)
+
+
+def search(folder: Path, seed: int, words: list[str]) -> Row:
+    """Train once; evaluate with the search on, swapped and off."""
+    checkpoint, seconds = train(folder, f"search{seed}", seed, words)
+    start = next(row for row in read_metrics(folder / f"search{seed}") if "evaluation" in row)["eval/success"]
+    fresh = random.SystemRandom().getrandbits(31)
+    modes = ("on", "swapped", "off")
+    played = {mode: evaluate(checkpoint, fresh, ["env.k=1", f"env.tool_output={mode}"]) for mode in modes}
+    return {
+        "after the cold start": start,
+        **{mode: success(groups) for mode, groups in played.items()},
+        **{f"searches, {hops} hop{'s' * (hops > 1)}": calls(played["on"], "hops", hops) for hops in (1, 2)},
+        "seconds": seconds,
+    }
+
+
+ASTRAY = ["env.k=1", "env.mislead=0.5", "env.tasks.misleading=1.0", "env.max_turns=12"]
+JUDGED = [
+    "env.judge=keep",
+    'stages.rl.signals=["env_return", "judgements"]',
+    'stages.rl.credit=[{name="weighted_sum", weights={return=1.0, judge_correctness=1.0}}, "group_relative"]',
+]
+
+
+def judge(folder: Path, seed: int, words: list[str]) -> Row:
+    """Train with judgements and without; evaluate both and two that do not think on the same tasks."""
+    shared = [*ASTRAY, "env.demo_error_rate=1.0", *words]
+    judged, seconds = train(folder, f"judged{seed}", seed, [*shared, *JUDGED])
+    plain, _ = train(folder, f"plain{seed}", seed, shared)
+    fresh = random.SystemRandom().getrandbits(31)
+    groups = evaluate(judged, fresh, [*ASTRAY, "env.judge=keep"])
+    return {
+        "judged": success(groups),
+        "plain": success(evaluate(plain, fresh, ASTRAY)),
+        "always yes": asyncio.run(unthinking(fresh, "yes")),
+        "always no": asyncio.run(unthinking(fresh, "no")),
+        "balanced accuracy": balanced(groups),
+        "seconds": seconds,
+    }
+
+
+def balanced(groups: list[Group]) -> float:
+    """Mean of the shares of useful and of useless results that were judged right."""
+    judged = [turn.info for group in groups for turn in group.turns if "judged" in turn.info]
+    return statistics.fmean(
+        statistics.fmean((info["judged"] == "yes") == useful for info in judged if info["useful"] == useful)
+        for useful in (True, False)
+    )
+
+
+async def unthinking(seed: int, verdict: str) -> float:
+    """Success of a script that searches and answers without a mistake, and judges every result the same."""
+    config = build("env", {"name": "search", "k": 1, "mislead": 0.5, "max_turns": 12, "judge": "keep",
+                           "tasks": {"name": "fictional", "misleading": 1.0}, "prompt": "plain"})  # fmt: skip
+    wins = []
+    async with Services() as services:
+        for number, task in enumerate(config.source().draw(TASKS, random.Random(f"eval {seed}"), "all")):
+            env = config.make(services)
+            await env.reset(seed=hash((seed, number)), options={"task": task})
+            name, result = str(task.info["subject"]), None
+            said = ""
+            for word, gold in zip(task.info["words"], task.info["gold_doc_ids"], strict=True):
+                result = await env.step(f"{said}<search>{name} {word}</search>")
+                while verdict == "no" and not result.truncated:
+                    result = await env.step(f"<judge>No</judge><search>{name} {word}</search>")
+                if result.truncated:
+                    break
+                said = "<judge>Yes</judge>"
+                about = [p.more["value"] for p in env.search.found[-1] if p.more.get("fact") == gold]
+                name = about[0] if about else name
+            if not result.truncated:
+                result = await env.step(f"{said}<answer>{name}</answer>")
+            wins.append(bool(result.info["success"]))
+            await env.close()
+    return statistics.fmean(wins)
+
+
+EASY = "env.tasks={name='fictional',questions=32,easy_fraction=0.5}"
+FEW = [
+    'stages.rl.signals=["success", "tool_calls", "malformed_calls", {name="tag_format", call_tags=["search"], '
+    'result_tag="information", think=false, boxed=false}]',
+    'stages.rl.credit=[{name="ur2_reward", stage=2, score="success"}, "group_relative"]',
+]
+
+
+def calls_where_needed(folder: Path, seed: int, words: list[str]) -> Row:
+    """Train on easy and hard tasks; evaluate each kind against a search server, which counts."""
+    checkpoint, seconds = train(folder, f"calls{seed}", seed, [EASY, *FEW, *words])
+    row: Row = {}
+    for level, share in (("easy", 1.0), ("hard", 0.0)):
+        world = folder / f"world-{level}-{seed}"
+        fresh = random.SystemRandom().getrandbits(31)
+        agentgym("init", "world", str(world), f"seed={fresh}", "passages=1000", f"questions={TASKS}",
+                 f"easy_fraction={share}")  # fmt: skip
+        with Server(world / "corpus.jsonl") as server:
+            groups = evaluate(checkpoint, fresh, [
+                f"env.tasks={world / 'questions.jsonl'}", "env.retriever=http", f"env.retriever.url={server.url}",
+                "env.k=1",
+            ])  # fmt: skip
+            asked = server.queries()
+        hops = statistics.fmean(group.task.info["hops"] for group in groups)
+        searched = statistics.fmean(group.turns[-1].info.get("tool_calls", 0) > 0 for group in groups)
+        row |= {f"{level}: right": success(groups), f"{level}: searched": searched}
+        row |= {f"{level}: queries the server had, per hop": asked / len(groups) / hops}
+    return {**row, "seconds": seconds}
+
+
+class Server:
+    """`agentgym serve retriever=bm25s` over a corpus."""
+
+    def __init__(self, corpus: Path) -> None:
+        words = [f"retriever.corpus={corpus}", f"retriever.index={corpus.parent / 'index'}", "port=0"]
+        self._command = [sys.executable, "-m", "agentgym", "serve", "retriever=bm25s", *words]
+
+    def __enter__(self) -> Server:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if found := re.search(r"http://\S+", line):
+                self.url = found[0]
+                return self
+        raise SystemExit("the server did not start")
+
+    def queries(self) -> float:
+        """How many queries it was asked."""
+        with urlopen(f"{self.url}/metrics") as answer:
+            text = answer.read().decode()
+        return float(re.findall(r"^agentgym_retriever_queries_total (\S+)$", text, re.MULTILINE)[0])
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+QUESTIONS: dict[str, Callable[[Path, int, list[str]], Row]] = {
+    "search": search,
+    "judge": judge,
+    "calls": calls_where_needed,
+}
+
+
+def table(rows: list[Row]) -> Table:
+    """A row for each seed, and the medians with their spread."""
+    out = Table("seed", *rows[0])
+    for seed, row in enumerate(rows):
+        out.add_row(str(seed), *(f"{value:.3f}" for value in row.values()))
+    out.add_section()
+    for name, pick in (("median", statistics.median), ("lowest", min), ("highest", max)):
+        out.add_row(name, *(f"{pick([row[key] for row in rows]):.3f}" for key in rows[0]))
+    return out
+
+
+def main() -> None:
+    """Run the seeds, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("question", choices=QUESTIONS)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="seeds at the same time, a thread each if more than one"
+    )
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--output-dir", type=Path, help="keep the runs here")
+    parser.add_argument("words", nargs="*", help="key=value for `agentgym train`")
+    options = parser.parse_args()
+    if options.jobs > 1:
+        os.environ["OMP_NUM_THREADS"] = "1"
+    folder = options.output_dir or Path(tempfile.mkdtemp(prefix="searching-"))
+    question = QUESTIONS[options.question]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        rows = list(pool.map(lambda seed: question(folder, seed, options.words), range(options.seeds)))
+    Console().print(table(rows))
+    Console().print(f"{TASKS} fresh tasks per evaluation; sampled at temperature 1; runs in {folder}")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
