@@ -30,12 +30,14 @@ from agentgym.trainers.plays import Plays
 from agentgym.trainers.settings import Settings, Stage
 from agentgym.types import Group, Outcome, Task
 
+from ..retrievers.conftest import until  # noqa: TID252
 from ..retrievers.faulty import EMPTY, SLOWLY, FaultyProxy, now_and_then  # noqa: TID252
 from ..retrievers.server_process import ServerProcess  # noqa: TID252
 from ..rollout.scripted import Script  # noqa: TID252
 
 CARDS = 200
 GROUPS, SIZE = 60, 8
+HALF = GROUPS // 2
 
 
 @dataclass
@@ -118,14 +120,16 @@ def search_env(url: str, **http: Any) -> EnvConfig:
     return config
 
 
-async def learn(env: EnvConfig, policy: Script, **guard: Any) -> tuple[list[Group], list[Scored]]:
-    """What is played in a step, and what is learned from."""
+async def learn(
+    env: EnvConfig, policy: Script, size: int = GROUPS, **guard: Any
+) -> tuple[list[Group], list[Scored]]:
+    """What is played in a step of `size` groups, and what is learned from."""
     async with Services() as services:
         guards = Guard(**{"max_error_frac": 1.0, "retries": 0, "concurrency": 32, **guard})
         manager = Manager(env, policy, Chat(nano.tokenizer()), services, Limits(10**6), guards)
         credit: list[Any] = [{"name": "weighted_sum", "weights": {"return": 1.0}}, "group_relative"]
         stage = Stage("rl", signals=["env_return"], credit=credit, losses=["ppo_clip"])
-        plays = Plays(stage, Settings(batch_size=GROUPS, group_size=SIZE), manager, Questions())
+        plays = Plays(stage, Settings(batch_size=size, group_size=SIZE), manager, Questions())
         groups = await plays.groups(0, 0)
         return groups, await plays.score(groups)
 
@@ -133,7 +137,7 @@ async def learn(env: EnvConfig, policy: Script, **guard: Any) -> tuple[list[Grou
 def check_signal(groups: list[Group], batch: list[Scored]) -> float:
     """Who finished got what was earned, and nobody else anything; the share that finished."""
     leaves = [(group, leaf) for group in groups for leaf in group.leaves()]
-    assert len(leaves) == GROUPS * SIZE
+    assert len(leaves) == len(groups) * SIZE
     learned = {(scored.group.id, scored.leaf) for scored in batch}
     for group, leaf in leaves:
         outcome, turn = group.outcome(leaf), group.turns[leaf]
@@ -163,9 +167,9 @@ def shown(group: Group, leaf: int) -> str:
 
 async def test_a_server_killed_and_restarted_in_mid_run_costs_no_episode(server: ServerProcess) -> None:
     policy = Searcher(searches=3)
-    learning = asyncio.create_task(learn(search_env(server.url), policy))
+    learning = asyncio.create_task(learn(search_env(server.url), policy, HALF))
     for share in (0.2, 0.6):
-        await spoken(policy, share * GROUPS * SIZE * 4)
+        await spoken(policy, share)
         await server.kill()
         await server.start()
         assert not learning.done()
@@ -176,8 +180,8 @@ async def test_a_server_killed_and_restarted_in_mid_run_costs_no_episode(server:
 
 async def test_a_server_that_stays_away_fails_the_episodes_that_still_need_it(server: ServerProcess) -> None:
     policy = Searcher(searches=3)
-    learning = asyncio.create_task(learn(search_env(server.url, patience=0.5), policy))
-    await spoken(policy, 0.4 * GROUPS * SIZE * 4)
+    learning = asyncio.create_task(learn(search_env(server.url, patience=0.5), policy, HALF))
+    await spoken(policy, 0.4)
     await server.kill()
     groups, batch = await learning
     assert 0.1 < check_signal(groups, batch) < 0.9
@@ -185,15 +189,13 @@ async def test_a_server_that_stays_away_fails_the_episodes_that_still_need_it(se
     assert all(f"the search server {server.url}" in error for error in errors)
 
 
-async def spoken(policy: Searcher, least: float) -> None:
-    """Returns when the policy has had so many turns."""
-    async with asyncio.timeout(60.0):
-        while policy.spoken < least:
-            await asyncio.sleep(0.01)
+async def spoken(policy: Searcher, share: float) -> None:
+    """Returns when the policy has had this share of the turns of HALF's groups."""
+    await until(lambda: policy.spoken >= share * HALF * SIZE * (policy.searches + 1))
 
 
 async def test_through_a_faulty_proxy_every_episode_is_right_or_fails(server: ServerProcess) -> None:
-    """What is slow, or broken on the way, is asked for again; what is malformed fails; nothing found is a result."""
+    """What is slow, or broken on the way, is asked for again; what is malformed fails."""
     faults = (SLOWLY, EMPTY, "truncate", "garbage", "shape", "500", "503")
     policy = Searcher(searches=2)
     async with FaultyProxy(server.url, now_and_then(0.05, 3, faults)) as proxy:
@@ -253,7 +255,7 @@ async def test_a_broken_corpus_costs_its_broken_rows_only(
 ) -> None:
     env = build("env", {"name": "search", "retriever": {"corpus": str(broken), "index": str(tmp_path / "own")}})
     with caplog.at_level("WARNING"):
-        groups, batch = await learn(env, Searcher())
+        groups, batch = await learn(env, Searcher(), size=4)
     assert check_signal(groups, batch) == 1.0
     for number, reason in enumerate(BROKEN, 51):
         [told] = [message for message in caplog.messages if reason in message]
@@ -276,7 +278,7 @@ async def test_a_corpus_that_cannot_be_searched_ends_the_run_and_says_why(
     broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retriever: dict[str, str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("empty.jsonl").touch()
+    broken.with_name("empty.jsonl").touch()
     table = {"corpus": str(broken), "index": str(tmp_path / "own"), **retriever}
     with pytest.raises(ExceptionGroup) as caught:
         await learn(build("env", {"name": "search", "retriever": table}), Searcher())
