@@ -37,16 +37,15 @@ After every result say first whether it helps: <judge>Yes</judge> or <judge>No</
 class Search(ToolTurnsConfig):
     """A question, a corpus to search, one short answer.
 
-    Fields as in ToolTurnsConfig, and: retriever: what is searched by what, `bm25s` where a table names none;
-    None: the task's own invented world (tasks `fictional`). k: passages a result has. observation_tokens: of a
-    result that the policy sees. score: what is paid: `em` (the answer's words are the right ones) or `f1` (how
-    many of them are). judge: whether each result must be judged before the policy goes on, and whether one
-    judged useless is kept in its context or dropped; after No it must search again. mislead: share of the
-    searches that are answered with passages which lead astray, and others with none of those (worlds only).
-    reranker: a model whose score of a result with the right answer, above reranker_threshold, makes it useful;
-    without one a result is useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a
-    demonstration answers at once, as one who knows would. demo_error_rate: share of a demonstration's
-    judgements that are tossed for.
+    Fields as in ToolTurnsConfig, and: retriever: what is searched by what, `bm25s` where a table names none; None:
+    the task's own invented world (tasks `fictional`). k: passages a result has. observation_tokens: of a result
+    that the policy sees. score: what is paid: `em` (the answer's words are the right ones) or `f1` (how many of
+    them are). judge: whether each result must be judged before the policy goes on, and whether one judged useless
+    is kept in its context or dropped; after No it must search again. mislead: share of the searches that are
+    answered with passages which lead astray, and others with none of those (worlds only). reranker: a model whose
+    score of a result with the right answer, above reranker_threshold, makes it useful; without one a result is
+    useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a demonstration answers at
+    once, as one who knows would. demo_error_rate: share of a demonstration's judgements that are tossed for.
     """
 
     runs_programs: ClassVar[bool] = False
@@ -85,8 +84,8 @@ class Search(ToolTurnsConfig):
         tasks = self.tasks if isinstance(self.tasks, str) else self.tasks.get("name")
         if self.retriever is not None and tasks == "fictional":
             raise ConfigError(
-                "env search: a retriever is given, but the tasks are still those about invented worlds, which it does "
-                "not search: say which questions, as in env.tasks=FILE.jsonl"
+                "env search: a retriever is given, but the tasks are still those about invented worlds, which it "
+                "does not search: say which questions, as in env.tasks=FILE.jsonl"
             )
         return ToolTurnsConfig.source(self)
 
@@ -205,6 +204,7 @@ def _world(task: Task) -> dict[str, Any]:
     world = task.info.get("world")
     if not isinstance(world, dict):
         raise TaskError(
-            f"task {task.id!r} brings no world to search in: say which corpus, as in env.retriever.corpus=FILE.jsonl"
+            f"task {task.id!r} brings no world to search in: say which corpus, as in "
+            "env.retriever.corpus=FILE.jsonl"
         )
     return world

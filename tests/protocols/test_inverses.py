@@ -12,7 +12,7 @@ from agentgym.config import build, names
 from agentgym.protocol import Malformed
 from agentgym.tool import Call, Result, ToolSpec
 
-TAGGED = ("arpo", "retool", "search_r1")
+TAGGED = ("arpo", "reseek", "retool", "search_r1")
 WITH_MESSAGES = ("hermes", "json")
 PROTOCOLS = (*TAGGED, *WITH_MESSAGES)
 PIECES = [
@@ -138,7 +138,7 @@ def holds(style: str, answer: str) -> bool:
 
 
 ANSWERING = [
-    *(("arpo", "arpo"), ("search_r1", "tag"), ("json", "json")),
+    *(("arpo", "arpo"), ("reseek", "tag"), ("search_r1", "tag"), ("json", "json")),
     *(
         ({"name": name, "answer": style}, style)
         for name in ("retool", "hermes")

@@ -83,9 +83,7 @@ def test_every_tool_is_listed_and_a_broken_one_says_why(environment: dict[str, s
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("ok   python (built-in): Run Python code in a session")
-    rows = {
-        line.partition(" (")[0]: line for line in lines[1:] if not line.startswith("ok   tool_server (built-in)")
-    }
+    rows = {line.partition(" (")[0]: line for line in lines if " (built-in): " not in line}
     assert rows.pop("ok   shout") == "ok   shout (entry point of whole-tools 1.2): Says it aloud."
     wrong = {
         "python": "whole-tools 1.2): the name is that of a built-in tool; say whole:python",
@@ -124,7 +122,7 @@ asyncio.run(main())
     assert done.stdout.splitlines() == [
         "ABC",
         "unknown tool 'shuot': did you mean 'shout'? "
-        "Known: absent, leaver, no_module, python, shout, tool_server, twice, unhinted",
+        "Known: absent, leaver, no_module, python, search, shout, tool_server, twice, unhinted",
     ]
 
 
