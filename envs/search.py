@@ -45,7 +45,8 @@ class Search(ToolTurnsConfig):
     answered with passages which lead astray, and others with none of those (worlds only). reranker: a model whose
     score of a result with the right answer, above reranker_threshold, makes it useful; without one a result is
     useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a demonstration answers at
-    once, as one who knows would. demo_error_rate: share of a demonstration's judgements that are tossed for.
+    once, which is right for an easy task and `unknown` for any other. demo_error_rate: share of a demonstration's
+    judgements that are tossed for.
     """
 
     runs_programs: ClassVar[bool] = False

@@ -1,6 +1,7 @@
 """Scripted policies that find an answer by searching, for cold starts.
 
-They go on from what a result said and not from what they know, so that who is misled answers wrongly.
+They go on from what a result said and not from what they know, so that who is misled answers wrongly, and who does
+not search says so.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from agentgym.tool import Call
 if TYPE_CHECKING:
     from agentgym.envs.search import SearchEnv
 
+UNKNOWN = "unknown"
+"""What is answered to a question whose answer was not looked for. An answer that cannot be known would only teach
+to learn by heart."""
+
 
 def demonstrate(env: SearchEnv, rng: random.Random) -> Demonstration:
-    """A search for each fact; at every step perhaps the answer at once, and of the judgements some tossed for."""
+    """A search for each fact; at every step perhaps an answer at once, and of the judgements some tossed for."""
     assert env.task is not None, "reset() comes first"
     info, config = env.task.info, env.config
     if not {"subject", "words", "gold_doc_ids"} <= info.keys():
@@ -32,7 +37,8 @@ def demonstrate(env: SearchEnv, rng: random.Random) -> Demonstration:
         accepted = False
         while not accepted:
             if rng.random() < config.demo_direct_rate:
-                yield said + env.dialogue.write_answer(env.task.answer)
+                known = info.get("level") == "easy"
+                yield said + env.dialogue.write_answer(env.task.answer if known else UNKNOWN)
                 return
             yield said + env.dialogue.write_calls([Call("search", {"query": f"{name} {word}"})])
             found = [passage.more for passage in env.search.found[-1]]
