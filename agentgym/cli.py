@@ -207,7 +207,7 @@ def init(kind: str, name: str, words: tuple[str, ...]) -> None:
 def _init(kind: str, name: str, words: tuple[str, ...]) -> list[Path]:
     if kind == "world":
         from agentgym.config import convert, parse_overrides
-        from agentgym.envs.tasks.world_files import WorldFiles
+        from agentgym.envs.tasks.write_world import WorldFiles
 
         return convert(WorldFiles, parse_overrides(words), "init world").write(Path(name))
     if words:

@@ -17,6 +17,7 @@ from agentgym.errors import ConfigError, did_you_mean
 from agentgym.trainers.settings import Settings
 
 if TYPE_CHECKING:
+    from agentgym.retriever import Retriever
     from agentgym.rollout.manager import Manager
     from agentgym.sandbox import SandboxHost
     from agentgym.trainers.trainer import Reporter
@@ -203,6 +204,9 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
         if getattr(env, "runs_programs", False):  # at once, and not by the first program of some episode
             host: SandboxHost = await services.get(build("sandbox", env.sandbox))  # type: ignore[attr-defined]
             logger.info("sandbox: %s", host.description)
+        if spec := getattr(env, "retriever", None):  # its index may take long to build
+            retriever: Retriever = await services.get(build("retriever", spec))
+            logger.info("retriever: %s", retriever.description)
 
         def manager(temperature: float) -> Manager:
             limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)

@@ -52,12 +52,19 @@ class Services:
         """`user` is done with them; may be called twice."""
 
     async def close(self) -> None:
-        """Close every service, last opened first; the first error is raised after all are closed."""
+        """Close every service, last opened first, and break off what is still opening; the first error is raised
+        after all are closed."""
+        import asyncio
+
         errors: list[BaseException] = []
         while self._open:
             _, opening = self._open.popitem()
+            opening.cancel()
+            await asyncio.wait([opening])
+            if opening.cancelled() or opening.exception():  # there is nothing to close; who asked for it was told
+                continue
             try:
-                await (await opening).close()
+                await opening.result().close()
             except Exception as error:
                 errors.append(error)
         if errors:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agentgym import qa
 from agentgym.config import Spec
-from agentgym.env import Demonstration, Env, StepResult
+from agentgym.env import Demonstration, Env, StepResult, TaskSource
 from agentgym.envs import search_demos
 from agentgym.envs.misleading import MisleadingSearch
 from agentgym.envs.reranker import Reranker
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
-from agentgym.errors import TaskError
+from agentgym.errors import ConfigError, TaskError
 from agentgym.protocol import Malformed, Said
 from agentgym.protocols.reseek import Judgement, split_judgement
 from agentgym.tool import Toolset
@@ -80,6 +80,15 @@ class Search(ToolTurnsConfig):
 
     def tool_specs(self) -> list[Spec]:
         return [{"name": "search", "retriever": self.retriever or {"name": WORLD, "seed": 0}}]
+
+    def source(self) -> TaskSource:
+        tasks = self.tasks if isinstance(self.tasks, str) else self.tasks.get("name")
+        if self.retriever is not None and tasks == "fictional":
+            raise ConfigError(
+                "env search: a retriever is given, but the tasks are still those about invented worlds, which it "
+                "does not search: say which questions, as in env.tasks=FILE.jsonl"
+            )
+        return ToolTurnsConfig.source(self)
 
     def protocol_spec(self) -> Spec:
         return "search_r1" if self.judge == "off" else "reseek"
@@ -196,7 +205,7 @@ def _world(task: Task) -> dict[str, Any]:
     world = task.info.get("world")
     if not isinstance(world, dict):
         raise TaskError(
-            f"task {task.id!r} brings no world to search in: say which corpus, as in env.retriever=bm25s "
+            f"task {task.id!r} brings no world to search in: say which corpus, as in "
             "env.retriever.corpus=FILE.jsonl"
         )
     return world

@@ -27,7 +27,10 @@ def demonstrate(env: SearchEnv, rng: random.Random) -> Demonstration:
     assert env.task is not None, "reset() comes first"
     info, config = env.task.info, env.config
     if not {"subject", "words", "gold_doc_ids"} <= info.keys():
-        raise NotImplementedError(f"task {env.task.id!r} does not say how it is solved (info.subject, info.words)")
+        raise NotImplementedError(
+            f"task {env.task.id!r} does not say how it is solved (info.subject, info.words), as questions about "
+            "invented worlds do; others need a model that can search already, as in recipe=search_r1 model=NAME"
+        )
     judging = config.judge != "off"
     name, said = str(info["subject"]), ""
     for word, gold in zip(info["words"], info["gold_doc_ids"], strict=True):

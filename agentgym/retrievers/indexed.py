@@ -81,7 +81,9 @@ class IndexOnDisk:
     def _find(self, progress: Progress) -> Built:
         if not self.files:
             raise ConfigError(
-                f"retriever {self.retriever}: no corpus is given; name its file or files with corpus="
+                f"retriever {self.retriever}: no corpus is given: set its corpus= to a file or several, as in "
+                "retriever.corpus=FILE.jsonl (env.retriever.corpus= for an environment, "
+                "tool.retriever.corpus= for a tool)"
             )
         check_files(self.files)
         plan = {"retriever": self.retriever, "corpus": fingerprint(self.files), **self.settings}

@@ -65,6 +65,33 @@ async def test_what_is_paid_is_the_best_of_the_right_answers() -> None:
         assert (graded.reward, graded.info["success"]) == (pytest.approx(f1), bool(em))
 
 
+@pytest.mark.parametrize(
+    ("info", "right", "wrong"),
+    [
+        ({"answers": "Rome"}, "rome", "R"),
+        ({"answers": {"text": ["Rome", "Roma"], "answer_start": [3, 9]}}, "Roma", "text"),
+        ({"golden_answers": ["Rome", "Roma"]}, "Roma", "oma"),
+        ({"answer_aliases": None}, "gold", "None"),
+        ({"answerable": False}, "noanswer", "gold"),
+    ],
+)
+async def test_other_right_answers_in_the_forms_that_sets_have(info: Any, right: str, wrong: str) -> None:
+    rewards = [
+        (await play(Search(), answer(said), asked=Task("t", "q", "gold", {**task().info, **info})))[0].reward
+        for said in (right, wrong)
+    ]
+    assert rewards == [1.0, 0.0]
+
+
+async def test_gold_passages_may_be_numbers(tmp_path: Any) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"id": 7, "text": "tea"}\n{"id": 8, "text": "coffee"}')
+    config = Search(retriever={"corpus": str(corpus), "index": str(tmp_path / "index")}, k=1)
+    asked = Task("t", "q", "gold", {"gold_doc_ids": [7, 8]})
+    first, second = await play(config, search("tea"), search("coffee"), asked=asked)
+    assert (first.info["recall"], second.info["recall"]) == (0.5, 1.0)
+
+
 async def test_a_turn_that_does_neither_is_corrected_and_the_episode_goes_on() -> None:
     wrong, done = await play(Search(), "It was Bob.", answer())
     assert "neither" in str(wrong.observation)
@@ -201,6 +228,7 @@ async def test_tasks_of_ones_own_need_a_corpus() -> None:
         ({"retriever": "bm26"}, "did you mean 'bm25s'"),
         ({"judge": "maybe"}, "off, drop|drop, keep|keep"),
         ({"tasks": {"name": "fictional", "hops": [4]}}, "1, 2 and 3"),
+        ({"retriever": {"corpus": "x.jsonl"}}, "say which questions"),
     ],
 )
 async def test_what_is_wrong_is_said_at_once(field: dict[str, Any], message: str) -> None:

@@ -115,7 +115,7 @@ def gold(rows: list[dict[str, Any]], i: int) -> str:
 SAID: dict[str, Say] = {
     "gold": gold,
     "upper case": lambda rows, i: gold(rows, i).upper(),
-    "articles": lambda rows, i: f"The {gold(rows, i)} a",
+    "articles": lambda rows, i: f"The {gold(rows, i)}, an a",
     "punctuation": lambda rows, i: f'"{gold(rows, i)}".',
     "no punctuation": lambda rows, i: re.sub(r"[^\w\s]", "", gold(rows, i)),
     "spaces for punctuation": lambda rows, i: re.sub(r"[^\w\s]", " ", gold(rows, i)),

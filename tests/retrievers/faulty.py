@@ -16,6 +16,8 @@ truncate: half of the answer. close: nothing at all. The others are statuses."""
 SLOWLY = "slowly"
 """Passed on right, but only after a while."""
 DELAY = 0.3
+EMPTY = "empty"
+"""The right form, and nothing found in it."""
 
 
 def now_and_then(share: float, seed: int, faults: tuple[str, ...] = (*FAULTS, SLOWLY)) -> Callable[[], str]:
@@ -117,6 +119,8 @@ def _harm(fault: str, answer: bytes) -> bytes:
     if fault == "fewer" and answer.startswith(b"HTTP/1.1 200"):
         body = json.loads(answer.partition(b"\r\n\r\n")[2])
         return _answer(200, json.dumps({"result": body["result"][:-1]}).encode())
+    if fault == EMPTY and answer.startswith(b"HTTP/1.1 200"):
+        return _answer(200, b'{"result": [[]]}')  # for one query
     if fault == "truncate":
         return answer[: len(answer) // 2]
     if fault == "close":

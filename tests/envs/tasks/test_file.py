@@ -50,6 +50,19 @@ def test_rows_in_verls_form(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_with_several_right_answers_and_no_first_one(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": "a",
+            "question": "?",
+            "golden_answers": ["Rome", "Roma"],
+            "reward_model": {"ground_truth": {"x": 1}},
+        },
+        {"id": "b", "question": "?", "answers": {"text": ["Rome"], "answer_start": [0]}},
+    ]
+    assert [task.answer for task in everything(write(tmp_path / "set.jsonl", rows))] == ["Rome", "Rome"]
+
+
 def test_parquet_reads_as_json_lines_do(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
