@@ -36,7 +36,8 @@ def demonstrate(env: SearchEnv, rng: random.Random) -> Demonstration:
     for word, gold in zip(info["words"], info["gold_doc_ids"], strict=True):
         accepted = False
         while not accepted:
-            if rng.random() < config.demo_direct_rate:
+            may_answer = said != write_judgement("no")
+            if may_answer and rng.random() < config.demo_direct_rate:
                 known = info.get("level") == "easy"
                 yield said + env.dialogue.write_answer(env.task.answer if known else UNKNOWN)
                 return
