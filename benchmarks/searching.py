@@ -96,7 +96,7 @@ def search(folder: Path, seed: int, words: list[str]) -> Row:
     }
 
 
-ASTRAY = ["env.k=1", "env.mislead=0.5", "env.tasks.misleading=1.0", "env.max_turns=12"]
+ASTRAY = ["env.k=1", "env.mislead=0.5", "env.tasks.misleading=1.0", "env.tasks.hops=[1]", "env.max_turns=8"]
 JUDGED = [
     "env.judge=keep",
     'stages.rl.signals=["env_return", "judgements"]',
@@ -106,7 +106,7 @@ JUDGED = [
 
 def judge(folder: Path, seed: int, words: list[str]) -> Row:
     """Train with judgements and without; evaluate both and two that do not think on the same tasks."""
-    shared = [*ASTRAY, "env.demo_error_rate=1.0", *words]
+    shared = [*ASTRAY, "env.demo_error_rate=1.0", "stages.cold_start.steps=500", *words]
     judged, seconds = train(folder, f"judged{seed}", seed, [*shared, *JUDGED])
     plain, _ = train(folder, f"plain{seed}", seed, shared)
     fresh = random.SystemRandom().getrandbits(31)
@@ -132,26 +132,25 @@ def balanced(groups: list[Group]) -> float:
 
 async def unthinking(seed: int, verdict: str) -> float:
     """Success of a script that searches and answers without a mistake, and judges every result the same."""
-    config = build("env", {"name": "search", "k": 1, "mislead": 0.5, "max_turns": 12, "judge": "keep",
-                           "tasks": {"name": "fictional", "misleading": 1.0}, "prompt": "plain"})  # fmt: skip
+    tasks = {"name": "fictional", "misleading": 1.0, "hops": [1]}
+    fields = {"k": 1, "mislead": 0.5, "max_turns": 8, "judge": "keep", "tasks": tasks, "prompt": "plain"}
+    config = build("env", {"name": "search", **fields})
     wins = []
     async with Services() as services:
         for number, task in enumerate(config.source().draw(TASKS, random.Random(f"eval {seed}"), "all")):
             env = config.make(services)
             await env.reset(seed=hash((seed, number)), options={"task": task})
-            name, result = str(task.info["subject"]), None
-            said = ""
-            for word, gold in zip(task.info["words"], task.info["gold_doc_ids"], strict=True):
-                result = await env.step(f"{said}<search>{name} {word}</search>")
-                while verdict == "no" and not result.truncated:
-                    result = await env.step(f"<judge>No</judge><search>{name} {word}</search>")
-                if result.truncated:
-                    break
-                said = "<judge>Yes</judge>"
-                about = [p.more["value"] for p in env.search.found[-1] if p.more.get("fact") == gold]
-                name = about[0] if about else name
-            if not result.truncated:
-                result = await env.step(f"{said}<answer>{name}</answer>")
+            query = f"<search>{task.info['subject']} {task.info['words'][0]}</search>"
+            result = await env.step(query)
+            while verdict == "no" and not result.truncated:
+                result = await env.step(f"<judge>No</judge>{query}")
+            if verdict == "yes":
+                read = [
+                    p.more["value"]
+                    for p in env.search.found[-1]
+                    if p.more.get("fact") == task.info["gold_doc_ids"][0]
+                ]
+                result = await env.step(f"<judge>Yes</judge><answer>{(read or ['unknown'])[0]}</answer>")
             wins.append(bool(result.info["success"]))
             await env.close()
     return statistics.fmean(wins)

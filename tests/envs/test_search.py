@@ -214,6 +214,25 @@ async def test_a_demonstrator_that_is_misled_says_what_it_read() -> None:
             await env.close()
 
 
+@pytest.mark.parametrize("judge", ["off", "keep", "drop"])
+async def test_a_demonstrator_that_gives_up_or_errs_keeps_to_the_rules(judge: Any) -> None:
+    config = Search(k=1, judge=judge, mislead=0.5, demo_error_rate=1.0, demo_direct_rate=0.4, max_turns=60)
+    ends = Counter[str]()
+    async with Services() as services:
+        for number, asked in enumerate(config.source().draw(60, random.Random(7))):
+            env = config.make(services)
+            await env.reset(seed=number, options={"task": asked})
+            script = env.demonstrate(random.Random(number))
+            result = await env.step(next(script))
+            while not result.terminated:
+                result = await env.step(script.send(result.observation))
+            assert "malformed_calls" not in result.info
+            said = result.info["answer"]
+            ends["unknown" if said == "unknown" else "right" if result.info["success"] else "wrong"] += 1
+            await env.close()
+    assert min(ends[end] for end in ("unknown", "right", "wrong")) > 3
+
+
 async def test_tasks_of_ones_own_need_a_corpus() -> None:
     with pytest.raises(TaskError, match="no world to search in: say which corpus"):
         await play(Search(), answer(), asked=Task("t", "q", "a"))
