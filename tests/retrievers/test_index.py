@@ -225,7 +225,7 @@ def test_the_command_builds_then_verifies_and_tells_what_was_left_out(tmp_path: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "retriever bm25s: no corpus is given; name its file or files with corpus="),
+        ((), "retriever bm25s: no corpus is given: set its corpus= to a file or several"),
         (("absent.jsonl",), "corpus absent.jsonl: no such file"),
         (("corpus.jsonl", "retriever=bm25"), "unknown retriever 'bm25': did you mean 'bm25s'?"),
         (("corpus.jsonl", "k2=1"), "retriever bm25s: unknown key 'k2'"),
