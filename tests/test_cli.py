@@ -44,7 +44,7 @@ UNKNOWN = [
     ("lora.rnak=3", "settings.lora: unknown key 'rnak': did you mean 'rank'?"),
     ("env=retol", "unknown env 'retol': did you mean 'retool'? Known: "),
     ("env.sandbox=locl", "unknown sandbox 'locl': did you mean 'local'? Known: "),
-    ("env.tasks=ariht", "unknown tasks 'ariht': did you mean 'arith'? Known: arith, countdown, file, functions"),
+    ("env.tasks=ariht", "unknown tasks 'ariht': did you mean 'arith'? Known: arith, countdown, fictional, file, functions"),
     ("recipe=gpro", "unknown recipe 'gpro': did you mean 'grpo'? Known: aepo, arpo, "),
     ("engine=toch", "unknown engine 'toch': did you mean 'torch'? Known: "),
     ("stages.rll.lr=1", "unknown stage 'rll': did you mean 'rl'? Known: cold_start, rl"),
@@ -149,7 +149,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "no_vocabulary" / "config.json").write_text('{"model_type": "qwen2"}')
     (tmp_path / "no_model").mkdir()
     absent = complaint(tmp_path, "train", "model=./absent")
-    assert "model=./absent: no such directory. Use nano, a path, or a Hugging Face id" in absent
+    assert "model=./absent: no such directory. Use nano or nano-search, a path, or a Hugging Face id" in absent
     assert "model=no_model: no config.json there" in complaint(tmp_path, "eval", "-n", "1", "model=no_model")
     assert "model=no_vocabulary: no tokenizer there" in complaint(tmp_path, "train", "model=no_vocabulary")
     assert not (tmp_path / "runs").exists()
