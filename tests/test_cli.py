@@ -44,7 +44,10 @@ UNKNOWN = [
     ("lora.rnak=3", "settings.lora: unknown key 'rnak': did you mean 'rank'?"),
     ("env=retol", "unknown env 'retol': did you mean 'retool'? Known: "),
     ("env.sandbox=locl", "unknown sandbox 'locl': did you mean 'local'? Known: "),
-    ("env.tasks=ariht", "unknown tasks 'ariht': did you mean 'arith'? Known: arith, countdown, fictional, file, functions"),
+    (
+        "env.tasks=ariht",
+        "unknown tasks 'ariht': did you mean 'arith'? Known: arith, countdown, fictional, file, functions",
+    ),
     ("recipe=gpro", "unknown recipe 'gpro': did you mean 'grpo'? Known: aepo, arpo, "),
     ("engine=toch", "unknown engine 'toch': did you mean 'torch'? Known: "),
     ("stages.rll.lr=1", "unknown stage 'rll': did you mean 'rl'? Known: cold_start, rl"),

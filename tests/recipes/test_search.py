@@ -12,7 +12,7 @@ def test_cold_start_is_the_mean_negative_log_likelihood_of_all_tokens(stage):
     assert stage("search", "cold_start").loss([0, 0], [[1.0, 1.0], [1.0, 3.0]]) == pytest.approx(2 - log(3) / 4)
 
 
-async def test_cold_start_keeps_demonstrations_that_all_earn_the_same_and_plays_each_once(stage, episode, read_recipe):
+async def test_cold_start_keeps_what_all_earns_the_same_and_plays_each_once(stage, episode, read_recipe):
     cold = stage("search", "cold_start")
     batch = await cold.score([episode(1.0), episode(1.0)])
     assert cold.sampler.start(source=None, seed=0).admit(batch) == 1.0
