@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass
 from agentgym.env import Split
 from agentgym.envs.tasks.splits import in_split
 from agentgym.envs.worlds.questions import Question, ask
-from agentgym.envs.worlds.world import World
+from agentgym.envs.worlds.world import Astray, World
 from agentgym.errors import ConfigError
 from agentgym.types import Task
 
 
 @dataclass(frozen=True, slots=True)
 class Fictional:
-    """passages, misleading, filler: of each world, see `worlds/world.py`. hops: how many facts an answer takes,
-    chosen among these. easy_fraction: share of the tasks that bring along the passages which answer them, and need
-    no search. questions: drawn from a world before the next one is made.
+    """passages, misleading, filler, astray: of each world, see `worlds/world.py`. hops: how many facts an answer
+    takes, chosen among these. easy_fraction: share of the tasks that bring along the passages which answer them,
+    and need no search. questions: drawn from a world before the next one is made.
     """
 
     passages: int = 200
@@ -27,9 +27,10 @@ class Fictional:
     hops: tuple[int, ...] = (1, 2)
     easy_fraction: float = 0.0
     questions: int = 16
+    astray: tuple[Astray, ...] = World.astray
 
     def __post_init__(self) -> None:
-        World(0, self.passages, self.misleading, self.filler)
+        self._world(0)
         if not self.hops or not set(self.hops) <= {1, 2, 3}:
             raise ValueError(f"hops must be some of 1, 2 and 3, not {list(self.hops)}")
         if not 0 <= self.easy_fraction <= 1:
@@ -43,7 +44,7 @@ class Fictional:
             raise ConfigError("fictional makes tasks without end: say how many to draw")
         tasks: list[Task] = []
         while len(tasks) < n:
-            world = World(rng.randrange(2**31), self.passages, self.misleading, self.filler)
+            world = self._world(rng.randrange(2**31))
             if in_split(f"world {world.seed}", split):
                 tasks += self.ask(world, rng, min(self.questions, n - len(tasks)))
         return tasks
@@ -51,6 +52,9 @@ class Fictional:
     def ask(self, world: World, rng: random.Random, n: int) -> list[Task]:
         """`n` questions about a world."""
         return [self._task(world, rng, number) for number in range(n)]
+
+    def _world(self, seed: int) -> World:
+        return World(seed, self.passages, self.misleading, self.filler, tuple(self.astray))
 
     def _task(self, world: World, rng: random.Random, number: int) -> Task:
         easy = rng.random() < self.easy_fraction

@@ -11,15 +11,15 @@ from typing import Any
 
 from agentgym.envs.tasks.fictional import Fictional
 from agentgym.envs.worlds.passages import passages
-from agentgym.envs.worlds.world import World
+from agentgym.envs.worlds.world import Astray, World
 from agentgym.errors import ConfigError
 from agentgym.types import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldFiles:
-    """seed: of the world. questions: how many to ask. passages, misleading, filler: see World. hops,
-    easy_fraction: see `tasks/fictional.py`."""
+    """seed: of the world. questions: how many to ask. passages, misleading, filler, astray: see World.
+    hops, easy_fraction: see `tasks/fictional.py`."""
 
     seed: int = 0
     questions: int = 500
@@ -28,13 +28,12 @@ class WorldFiles:
     filler: int = 0
     hops: tuple[int, ...] = (1, 2)
     easy_fraction: float = 0.0
+    astray: tuple[Astray, ...] = World.astray
 
     def write(self, folder: Path) -> list[Path]:
         """corpus.jsonl and questions.jsonl in a new folder. Raises ConfigError where there are such files."""
-        world = World(self.seed, self.passages, self.misleading, self.filler)
-        source = Fictional(
-            self.passages, self.misleading, self.filler, self.hops, self.easy_fraction, max(self.questions, 1)
-        )
+        world = World(self.seed, self.passages, self.misleading, self.filler, self.astray)
+        source = Fictional(hops=self.hops, easy_fraction=self.easy_fraction)
         rows = ({"id": p.id, "title": p.title, "text": p.text, **p.more} for p in passages(world))
         questions = (_row(task) for task in source.ask(world, random.Random(self.seed), self.questions))
         folder.mkdir(parents=True, exist_ok=True)

@@ -67,10 +67,10 @@ def write_misleading(world: World, relation: Relation, subject: int) -> Passage:
     truth = world.fact(relation, subject)
     ends = world.count(ENDS[relation][1])
     wrong = Fact(relation, subject, (truth.value + rng.randrange(1, ends)) % ends)
-    if relation == "mayor":
+    if relation == "mayor" and "former" in world.astray:
         text = FORMER.format(year=_year(world, truth), subject=world.subject(truth), value=world.value(wrong))
         return _passage(world, wrong, "former", text)
-    if rng.random() < 0.5:
+    if rng.choice([kind for kind in world.astray if kind != "former"]) == "hearsay":
         return _passage(world, wrong, "hearsay", HEARSAY.format(saying=_saying(world, wrong)))
     name = world.names(ENDS[relation][0]).namesake(subject, rng)
     text = SAYING[relation].format(subject=name, value=world.value(wrong))

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from agentgym.envs.worlds.names import Kind, Names
 
 Relation = Literal["born", "author", "country", "mayor", "winner"]
+Astray = Literal["hearsay", "former", "namesake"]
 ENDS: dict[Relation, tuple[Kind, Kind]] = {
     "born": ("person", "town"),
     "author": ("work", "person"),
@@ -36,20 +37,23 @@ class Fact(NamedTuple):
 @dataclass(frozen=True)
 class World:
     """passages: how many there are, in all. misleading: share of the facts about which there is also a passage
-    that leads astray: hearsay that contradicts it, what was so in former times, or a namesake's fact. filler:
-    sentences without a fact that each passage ends with.
+    that leads astray, of one of the kinds in astray: `hearsay` that contradicts it, what was so in `former` times
+    (of mayors only), or a `namesake`'s fact. filler: sentences without a fact that each passage ends with.
     """
 
     seed: int
     passages: int = 200
     misleading: float = 0.5
     filler: int = 0
+    astray: tuple[Astray, ...] = ("hearsay", "former", "namesake")
 
     def __post_init__(self) -> None:
         if not 100 <= self.passages <= 1_000_000:
             raise ValueError(f"passages must be from 100 to 1000000, not {self.passages}")
         if not 0 <= self.misleading <= 1:
             raise ValueError(f"misleading must be from 0 to 1, not {self.misleading}")
+        if not {"hearsay", "namesake"} & set(self.astray):
+            raise ValueError(f"astray needs hearsay or namesake, which any fact can have, not {list(self.astray)}")
         if not 0 <= self.filler <= 20:
             raise ValueError(f"filler must be from 0 to 20, not {self.filler}")
 
