@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -117,3 +118,14 @@ def test_worlds_belong_to_a_split_and_easy_tasks_bring_what_they_need() -> None:
     assert len(seeds[0]) == 100
     assert all((task.answer in str(task.prompt)) == (task.info["level"] == "easy") for task in train)
     assert 0.4 < sum(task.info["level"] == "easy" for task in train) / 400 < 0.6
+
+
+@pytest.mark.parametrize("kinds", [("hearsay",), ("namesake", "former"), ("hearsay", "former", "namesake")])
+def test_passages_lead_astray_in_the_ways_that_were_asked_for(kinds: tuple[Any, ...]) -> None:
+    written = list(passages(World(3, 2000, 1.0, astray=kinds)))
+    assert {passage.more["kind"] for passage in written} & set(MISLEADING) == set(kinds)
+
+
+def test_former_times_alone_will_not_do() -> None:
+    with pytest.raises(ValueError, match="needs hearsay or namesake"):
+        World(3, astray=("former",))
