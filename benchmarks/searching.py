@@ -25,7 +25,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,11 +54,13 @@ def agentgym(*words: str) -> str:
 
 
 def train(folder: Path, name: str, seed: int, words: list[str]) -> tuple[Path, float]:
-    """One run: its last checkpoint, and how long it took in seconds."""
-    started = time.monotonic()
-    agentgym("train", "env=search", f"seed={seed}", f"output_dir={folder}", f"run_name={name}", *words)
-    last = [row for row in read_metrics(folder / name) if "evaluation" in row][-1]
-    return folder / name / "checkpoints" / f"step_{last['step']}", time.monotonic() - started
+    """One run, or the one that is there already: its last checkpoint, and how long it took in seconds."""
+    run = folder / name
+    if not (run / "report.html").exists():  # written when all is done
+        agentgym("train", "env=search", f"seed={seed}", f"output_dir={folder}", f"run_name={name}", *words)
+    rows = read_metrics(run)
+    last = [row for row in rows if "evaluation" in row][-1]
+    return run / "checkpoints" / f"step_{last['step']}", last["time"] - rows[0]["time"]
 
 
 def evaluate(checkpoint: Path, seed: int, words: list[str]) -> list[Group]:
@@ -246,7 +247,7 @@ def main() -> None:
         "--jobs", type=int, default=1, help="seeds at the same time, a thread each if more than one"
     )
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--output-dir", type=Path, help="keep the runs here")
+    parser.add_argument("--output-dir", type=Path, help="keep the runs here, and go on with those that are here")
     parser.add_argument("words", nargs="*", help="key=value for `agentgym train`")
     options = parser.parse_args()
     if options.jobs > 1:
