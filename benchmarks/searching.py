@@ -100,7 +100,7 @@ def search(folder: Path, seed: int, words: list[str]) -> Row:
 ASTRAY = [
     "env.k=1",
     "env.mislead=0.5",
-    "env.max_turns=8",
+    "env.max_turns=5",  # four searches, as in the paper
     "env.tasks={name='fictional', hops=[1], misleading=1.0, astray=['hearsay', 'former']}",
 ]
 JUDGED = [
@@ -112,8 +112,8 @@ JUDGED = [
 
 def judge(folder: Path, seed: int, words: list[str]) -> Row:
     """Train with judgements and without; evaluate both and two that do not think on the same tasks."""
-    demos = ["env.demo_error_rate=0.5", "env.demo_direct_rate=0"]
-    shared = [*ASTRAY, *demos, "stages.cold_start.steps=600", *words]
+    demos = ["env.demo_error_rate=0.2", "env.demo_direct_rate=0"]
+    shared = [*ASTRAY, *demos, "stages.cold_start.steps=500", "stages.rl.steps=40", *words]
     judged, seconds = train(folder, f"judged{seed}", seed, [*shared, *JUDGED])
     plain, _ = train(folder, f"plain{seed}", seed, shared)
     fresh = random.SystemRandom().getrandbits(31)
@@ -140,7 +140,7 @@ def balanced(groups: list[Group]) -> float:
 async def unthinking(seed: int, verdict: str) -> float:
     """Success of a script that searches and answers without a mistake, and judges every result the same."""
     tasks = {"name": "fictional", "misleading": 1.0, "hops": [1], "astray": ["hearsay", "former"]}
-    fields = {"k": 1, "mislead": 0.5, "max_turns": 8, "judge": "keep", "tasks": tasks, "prompt": "plain"}
+    fields = {"k": 1, "mislead": 0.5, "max_turns": 5, "judge": "keep", "tasks": tasks, "prompt": "plain"}
     config = build("env", {"name": "search", **fields})
     wins = []
     async with Services() as services:
