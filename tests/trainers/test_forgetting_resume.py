@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from agentgym.runlog import read_forests
 
 from .test_resume import LEARN, Runs
 
+pytestmark = pytest.mark.slow
 ENV = f"env={Path(__file__).parents[1] / 'rollout' / 'forgetful.py'}:Forgetful"
 
 
