@@ -167,7 +167,7 @@ EASY = "env.tasks={name='fictional',questions=32,easy_fraction=0.5}"
 FEW = [
     'stages.rl.signals=["success", "tool_calls", "malformed_calls", {name="tag_format", call_tags=["search"], '
     'result_tag="information", think=false, boxed=false}]',
-    'stages.rl.credit=[{name="ur2_reward", stage=2, score="success"}, "group_relative"]',
+    'stages.rl.credit=[{name="ur2_reward", stage=2, score="success", easy_call=1.0}, "group_relative"]',
 ]
 
 
