@@ -165,6 +165,7 @@ async def unthinking(seed: int, verdict: str) -> float:
 
 EASY = "env.tasks={name='fictional',questions=32,easy_fraction=0.5}"
 FEW = [
+    "env.demo_direct_rate=0.5",  # or no easy task is ever answered at once before the policy tells it from others
     'stages.rl.signals=["success", "tool_calls", "malformed_calls", {name="tag_format", call_tags=["search"], '
     'result_tag="information", think=false, boxed=false}]',
     'stages.rl.credit=[{name="ur2_reward", stage=2, score="success", easy_call=1.0}, "group_relative"]',
