@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ LATER = (429, 502, 503, 504)
 BACKOFF = wait_random_exponential(multiplier=0.1, max=2.0)
 SHOWN = 200
 """Characters of an answer that an error quotes."""
+
+_log = logging.getLogger(__name__)
 
 
 class Later(Exception):
@@ -67,6 +70,7 @@ class HttpRetriever:
 
     async def meet(self) -> None:
         """Find out that a server is there and takes the token; raises ToolTimeout, ToolFailed."""
+        _log.info("meeting %s, for up to %g s", self.description, self._patience)
         async with self._deadline():
             response = await self._ask("GET")  # what it makes of that does not matter, and nothing is searched
         if response.status_code in (401, 403):

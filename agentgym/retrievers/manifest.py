@@ -54,13 +54,16 @@ def write_manifest(draft: Path, passages: int, skipped: Mapping[str, Skipped]) -
 
 
 def read_manifest(folder: Path, plan: Plan | None) -> Manifest | None:
-    """Of the index there; None where there is none yet, or one that was made from something else than `plan`.
+    """Of the index there; None where there is none yet, or one that was made from an earlier state of the same
+    files or with other settings.
 
-    Raises ConfigError for a folder that holds something else, or not all of the index any more.
+    Raises ConfigError for a folder that holds something else, another corpus's index among that, or not all of the
+    index any more.
     """
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-        if plan is not None and (folder / PLAN).read_bytes() != encode_plan(plan):
+        if plan is not None and (there := (folder / PLAN).read_bytes()) != encode_plan(plan):
+            _check_same_corpus(folder, msgspec.json.decode(there), plan)
             return None
         for name, (size, _) in manifest.files.items():
             if (found := (folder / name).stat().st_size) != size:
@@ -80,6 +83,19 @@ def read_manifest(folder: Path, plan: Plan | None) -> Manifest | None:
     except OSError as error:
         raise ConfigError(f"index {folder}: cannot be read: {error.strerror}") from error
     return manifest
+
+
+def _check_same_corpus(folder: Path, there: Plan, plan: Plan) -> None:
+    """An index that took hours is not replaced because of a wrong file name."""
+
+    def about(of: Plan) -> str:
+        return f"{of.get('retriever', 'an index')} over {', '.join(name for name, *_ in of.get('corpus', ()))}"
+
+    if about(there) != about(plan):
+        raise ConfigError(
+            f"index {folder}: holds {about(there)}, not {about(plan)}; name another folder with index=, or delete "
+            "this one"
+        )
 
 
 def verify(folder: Path, progress: Progress) -> None:

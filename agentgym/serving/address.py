@@ -42,7 +42,7 @@ class Address:
         open_to_all = not (self.token or self.token_env or self.token_file)
         if open_to_all and not ipaddress.ip_address(address[0]).is_loopback:
             raise ConfigError(
-                f"host={self.host} can be reached from other machines, and whoever reaches it runs code here: "
+                f"host={self.host} can be reached from other machines, and whoever reaches it can use it: "
                 "give a token_file, token_env or token"
             )
         try:

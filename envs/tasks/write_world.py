@@ -30,10 +30,16 @@ class WorldFiles:
     easy_fraction: float = 0.0
     astray: tuple[Astray, ...] = World.astray
 
+    def __post_init__(self) -> None:
+        self._parts()
+
+    def _parts(self) -> tuple[World, Fictional]:
+        world = World(self.seed, self.passages, self.misleading, self.filler, tuple(self.astray))
+        return world, Fictional(hops=self.hops, easy_fraction=self.easy_fraction)
+
     def write(self, folder: Path) -> list[Path]:
         """corpus.jsonl and questions.jsonl in a new folder. Raises ConfigError where there are such files."""
-        world = World(self.seed, self.passages, self.misleading, self.filler, self.astray)
-        source = Fictional(hops=self.hops, easy_fraction=self.easy_fraction)
+        world, source = self._parts()
         rows = ({"id": p.id, "title": p.title, "text": p.text, **p.more} for p in passages(world))
         questions = (_row(task) for task in source.ask(world, random.Random(self.seed), self.questions))
         folder.mkdir(parents=True, exist_ok=True)

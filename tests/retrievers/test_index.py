@@ -162,6 +162,21 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "index.draft" / "chapter").read_text() == "x"
 
 
+def test_an_index_of_another_corpus_is_left_alone(tmp_path: Path) -> None:
+    """It may have taken hours, and a file name may be a slip."""
+    mine = corpus(tmp_path)
+    other = mine.with_name("other.jsonl")
+    other.write_bytes(mine.read_bytes())
+    index = tmp_path / "index"
+    Bm25s(str(mine), str(index)).build(quiet)
+    before = files(index)
+    with pytest.raises(
+        ConfigError, match=f"holds bm25s over {mine.name}, not bm25s over other.jsonl; name another"
+    ):
+        Bm25s(str(other), str(index)).build(quiet)
+    assert files(index) == before
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = corpus(tmp_path, 10)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
