@@ -165,12 +165,13 @@ async def unthinking(seed: int, verdict: str) -> float:
 
 EASY = "env.tasks={name='fictional',questions=32,easy_fraction=0.5}"
 FEW = [
-    # A third of the steps of demonstrations answers at once, or no easy task is before the policy tells it from others.
+    # A third of the demonstrations answers at once, or no easy task would be before the policy knows them apart.
     "env.demo_direct_rate=0.35",
     "stages.cold_start.steps=1000",
     'stages.rl.signals=["success", "tool_calls", "malformed_calls", {name="tag_format", call_tags=["search"], '
     'result_tag="information", think=false, boxed=false}]',
-    'stages.rl.credit=[{name="ur2_reward", stage=1, easy_call=1.0}, {name="ur2_reward", stage=2, score="success"}, '
+    'stages.rl.credit=[{name="ur2_reward", stage=1, easy_call=1.0}, '
+    '{name="ur2_reward", stage=2, score="success"}, '
     '"group_relative"]',
 ]
 
