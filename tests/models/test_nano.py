@@ -30,12 +30,14 @@ TRACE = [
 ]
 
 
-def test_the_shipped_tokenizer_is_the_built_one() -> None:
-    assert json.loads(nano.TOKENIZER_FILE.read_text(encoding="utf-8")) == build()
+@pytest.mark.parametrize("name", nano.TOKENIZERS)
+def test_the_shipped_tokenizer_is_the_built_one(name: str) -> None:
+    assert json.loads(nano.TOKENIZERS[name].read_text(encoding="utf-8")) == build(name)
 
 
-def test_any_text_survives_the_tokenizer() -> None:
-    tokenizer = nano.tokenizer()
+@pytest.mark.parametrize("name", nano.TOKENIZERS)
+def test_any_text_survives_the_tokenizer(name: str) -> None:
+    tokenizer = nano.tokenizer(name)
     for text in (*TRACE, "naïve 東京 🙂\t\x00\r\n", " 007 0.10 -3"):
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
