@@ -119,7 +119,7 @@ class SearchEnv(ToolTurnsEnv):
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
         self._judgement: Judgement | None = None
         self._judged = 0  # results that the policy has judged
-        self._useful = False  # the last result
+        self._useful = self._rejected = False  # the last result: what it is, and what was said of it
         return await ToolTurnsEnv.start(self, task, rng)
 
     def instructions(self) -> str:
@@ -144,16 +144,16 @@ class SearchEnv(ToolTurnsEnv):
         if waiting:
             self._judgement = judgement
             self._judged = len(self.search.found)
-            if judgement == "no" and not said.calls:
-                return Said(
-                    (Malformed("Error: you judged the result useless, so search again before you answer."),)
-                )
+            self._rejected = judgement == "no"
+        if self._rejected and not said.calls:
+            return Said((Malformed("Error: you judged the result useless, so search again before answering."),))
         return said
 
     async def act(self, action: str) -> StepResult:
         before = len(self.search.found)
         result = await ToolTurnsEnv.act(self, action)
         if self.config.judge != "off" and len(self.search.found) > before:
+            self._rejected = False
             self._useful = await self._is_useful(self.search.found[-1])
         return result
 
@@ -178,7 +178,8 @@ class SearchEnv(ToolTurnsEnv):
     async def copy_to(self, twin: Env, seed: int | None) -> None:
         assert isinstance(twin, SearchEnv)
         await ToolTurnsEnv.copy_to(self, twin, seed)
-        twin._judged, twin._judgement, twin._useful = self._judged, None, self._useful
+        twin._judged, twin._judgement = self._judged, None
+        twin._useful, twin._rejected = self._useful, self._rejected
 
     def facts(self, **more: Any) -> dict[str, Any]:
         facts = ToolTurnsEnv.facts(self, **more)

@@ -132,6 +132,18 @@ async def test_after_no_it_must_search_again() -> None:
     assert (done.reward, done.info["judged"], done.info["useful"]) == (1.0, "yes", True)
 
 
+async def test_an_answer_after_no_is_refused_until_something_else_was_found() -> None:
+    config, no = Search(k=1, judge="keep"), f"<judge>No</judge>{answer()}"
+    _, first, again, _, done = await play(
+        config, search("market"), no, answer(), search(), f"<judge>Yes</judge>{answer()}"
+    )
+    assert not first.terminated
+    assert not again.terminated
+    assert "search again" in str(again.observation)
+    assert "judged" not in again.info
+    assert (done.terminated, done.reward) == (True, 1.0)
+
+
 @pytest.mark.parametrize(("judge", "forgets"), [("keep", False), ("drop", True)])
 async def test_a_result_judged_useless_is_dropped_or_kept(judge: Any, forgets: bool) -> None:
     _, judged, other = await play(
