@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from statistics import fmean
 
@@ -13,13 +11,9 @@ import pytest
 from agentgym.runlog import read_forests, read_metrics
 from agentgym.types import Group
 
+from .test_learning import agentgym
+
 pytestmark = pytest.mark.slow
-
-
-def agentgym(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "agentgym", *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

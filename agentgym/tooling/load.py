@@ -145,7 +145,8 @@ class Instance:
 
     async def open(self, services: Services) -> Sequence[Tool]:
         target = self.target
-        signature = _class_signature(type(target), self.name)  # type: ignore[arg-type]  # classes are hashable
+        cls: Any = type(target)
+        signature = _class_signature(cls, self.name)
         limits = _limits(target, {}, self.name)
         ordered = bool(getattr(target, "ordered", True))
         return [FunctionTool(target, is_async(target), signature, limits, ordered, True, Threads(self.name))]

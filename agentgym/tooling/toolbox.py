@@ -8,6 +8,7 @@ from typing import Any
 
 from agentgym.errors import ConfigError, ToolError, did_you_mean
 from agentgym.tool import MAX_TOKENS, Call, Result, Tool, ToolContext, Toolset, ToolSpec
+from agentgym.tooling.function import FunctionTool
 from agentgym.tooling.limits import Limiters, SharedLimits
 
 
@@ -45,8 +46,10 @@ class Toolbox:
         return [tool.spec for tool in self._tools.values()]
 
     def target(self, name: str) -> Any:
-        """The function or object that a tool calls; raises KeyError where there is no such tool."""
-        return self._tools[name].target  # type: ignore[attr-defined]
+        """The function or object that the tool of this name calls; the tool must be one of Python."""
+        tool = self._tools[name]
+        assert isinstance(tool, FunctionTool), f"{name} is called elsewhere"
+        return tool.target
 
     def ordered(self, name: str) -> bool:
         """Whether calls of the tool must come one after the other; `run` sees to those that it gets together."""
