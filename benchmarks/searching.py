@@ -112,8 +112,8 @@ JUDGED = [
 
 def judge(folder: Path, seed: int, words: list[str]) -> Row:
     """Train with judgements and without; evaluate both and two that do not think on the same tasks."""
-    demos = ["env.demo_error_rate=0.2", "env.demo_direct_rate=0"]
-    shared = [*ASTRAY, *demos, "stages.cold_start.steps=500", "stages.rl.steps=40", *words]
+    demos = ["env.demo_error_rate=0.6", "env.demo_direct_rate=0"]
+    shared = [*ASTRAY, *demos, "stages.cold_start.steps=1000", "stages.rl.steps=60", *words]
     judged, seconds = train(folder, f"judged{seed}", seed, [*shared, *JUDGED])
     plain, _ = train(folder, f"plain{seed}", seed, shared)
     fresh = random.SystemRandom().getrandbits(31)
@@ -165,8 +165,7 @@ async def unthinking(seed: int, verdict: str) -> float:
 
 EASY = "env.tasks={name='fictional',questions=32,easy_fraction=0.5}"
 FEW = [
-    # A third of the demonstrations answers at once, or no easy task would be before the policy knows them apart.
-    "env.demo_direct_rate=0.35",
+    "env.demo_easy_rate=0.5",  # so that the cold start ends with a policy that often searches in vain
     "stages.cold_start.steps=1000",
     'stages.rl.signals=["success", "tool_calls", "malformed_calls", {name="tag_format", call_tags=["search"], '
     'result_tag="information", think=false, boxed=false}]',

@@ -44,9 +44,9 @@ class Search(ToolTurnsConfig):
     is kept in its context or dropped; after No it must search again. mislead: share of the searches that are
     answered with passages which lead astray, and others with none of those (worlds only). reranker: a model whose
     score of a result with the right answer, above reranker_threshold, makes it useful; without one a result is
-    useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a demonstration answers at
-    once, which is right for an easy task and `unknown` for any other. demo_error_rate: share of a demonstration's
-    judgements that are tossed for.
+    useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a demonstration gives up and
+    answers `unknown`. demo_easy_rate: the same for easy tasks, whose question says the answer: it is given.
+    demo_error_rate: share of a demonstration's judgements that are tossed for.
     """
 
     runs_programs: ClassVar[bool] = False
@@ -62,11 +62,12 @@ class Search(ToolTurnsConfig):
     reranker: str = ""
     reranker_threshold: float = 0.7
     demo_direct_rate: float = 0.0
+    demo_easy_rate: float = 1.0
     demo_error_rate: float = 0.0
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        for name in ("mislead", "reranker_threshold", "demo_direct_rate", "demo_error_rate"):
+        for name in ("mislead", "reranker_threshold", "demo_direct_rate", "demo_easy_rate", "demo_error_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         if isinstance(self.retriever, dict):

@@ -32,14 +32,15 @@ def demonstrate(env: SearchEnv, rng: random.Random) -> Demonstration:
             "invented worlds do; others need a model that can search already, as in recipe=search_r1 model=NAME"
         )
     judging = config.judge != "off"
+    easy = info.get("level") == "easy"
+    at_once = config.demo_easy_rate if easy else config.demo_direct_rate
     name, said = str(info["subject"]), ""
     for word, gold in zip(info["words"], info["gold_doc_ids"], strict=True):
         accepted = False
         while not accepted:
             may_answer = said != write_judgement("no")
-            if may_answer and rng.random() < config.demo_direct_rate:
-                known = info.get("level") == "easy"
-                yield said + env.dialogue.write_answer(env.task.answer if known else UNKNOWN)
+            if may_answer and rng.random() < at_once:
+                yield said + env.dialogue.write_answer(env.task.answer if easy else UNKNOWN)
                 return
             yield said + env.dialogue.write_calls([Call("search", {"query": f"{name} {word}"})])
             found = [passage.more for passage in env.search.found[-1]]
