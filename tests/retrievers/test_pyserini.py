@@ -157,7 +157,7 @@ async def test_closing_leaves_nothing(corpus: str, tmp_path: Path) -> None:
     await (await Pyserini(corpus=corpus).open()).close()  # Java runs from here on
     of_java = java.java_class("java.lang.Thread").getAllStackTraces
     before, threads = of_java().size(), threading.active_count()
-    for _ in range(3):
+    for _ in range(2 * threads):
         retriever = await Pyserini(corpus=corpus).open()
         assert await asyncio.gather(*(ids(retriever, "fox") for _ in range(20))) == [["fox"]] * 20
         assert mapped(tmp_path)
@@ -165,7 +165,7 @@ async def test_closing_leaves_nothing(corpus: str, tmp_path: Path) -> None:
         await retriever.close()
         assert not mapped(tmp_path)
     assert threading.active_count() == threads
-    assert of_java().size() == before
+    assert of_java().size() <= before + threads  # which Java counts once they have called it
     with pytest.raises(ToolFailed, match="closed"):
         await retriever.search(["fox"], 1)
 
