@@ -1,4 +1,7 @@
-"""`agentgym train | eval | rollout | check | serve | index | list | init | doctor`. Each loads what it needs."""
+"""`agentgym train | eval | rollout | check | serve | index | search | list | init | doctor`.
+
+Each loads what it needs.
+"""
 
 from __future__ import annotations
 
@@ -166,6 +169,18 @@ def index(words: tuple[str, ...]) -> None:
     from agentgym import indexing
 
     indexing.index(words)
+
+
+@app.command(context_settings=FREE)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[CORPUS]... QUERY [key=value]...")
+@click.option("-k", type=click.IntRange(min=1), default=3, help="Passages.")
+def search(words: tuple[str, ...], k: int) -> None:
+    """Show what a retriever finds: agentgym search wiki.jsonl.gz "who wrote Emma" index=wiki-index"""
+    from agentgym import indexing
+
+    for hit in _run(indexing.search(words, k)):
+        passage = hit.passage
+        click.echo(f"{hit.score:.3f}  {passage.id}  {passage.title}\n    {passage.text}")
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""`agentgym index`: builds a retriever's index, or verifies the one that is there, and shows it being done."""
+"""`agentgym index` builds a retriever's index, or verifies the one that is there; `agentgym search` asks it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Any
 from agentgym.config import build, names, parse_overrides, resolve
 from agentgym.console import Console, clock
 from agentgym.errors import UserError
-from agentgym.retriever import Built, IndexedConfig, Progress
+from agentgym.retriever import Built, Hit, IndexedConfig, Progress, Retriever
 
 EVERY = 10.0  # seconds between lines where no live display is possible
 
 
 def index(words: Sequence[str]) -> None:
     """Words: the corpus's files, and then settings: `retriever=NAME` and its fields. Raises UserError."""
-    config = retriever(words)
+    config: IndexedConfig = retriever(words)
+    if not hasattr(config, "build"):
+        known = [name for name in names("retriever") if hasattr(resolve("retriever", name), "build")]
+        raise UserError(f"this retriever has no index to build; these have one: {', '.join(known)}")
     console = Console()
     with _shown(console) as progress:
         built = config.build(progress)
@@ -26,19 +29,32 @@ def index(words: Sequence[str]) -> None:
         console.out.print(line, soft_wrap=True)
 
 
-def retriever(words: Sequence[str]) -> IndexedConfig:
-    """The retriever that the words describe."""
-    corpus = list(takewhile(lambda word: "=" not in word and not word.startswith("-"), words))
+async def search(words: Sequence[str], k: int) -> list[Hit]:
+    """The k best passages. Words: the corpus's files, the query, and settings as of `index`. Raises UserError."""
+    free = _free(words)
+    if not free:
+        raise UserError("nothing to search for: agentgym search CORPUS QUERY")
+    opened: Retriever = await retriever([*free[:-1], *words[len(free) :]]).open()
+    try:
+        return (await opened.search([free[-1]], k))[0]
+    finally:
+        await opened.close()
+
+
+def _free(words: Sequence[str]) -> list[str]:
+    """Those before the settings."""
+    return list(takewhile(lambda word: "=" not in word and not word.startswith("-"), words))
+
+
+def retriever(words: Sequence[str]) -> Any:
+    """The configuration of the retriever that the words describe."""
+    corpus = _free(words)
     settings = parse_overrides(words[len(corpus) :])
     given = settings.pop("retriever", "bm25s")
     spec = {"name": given} if isinstance(given, str) else {"name": "bm25s", **given}
     if corpus:
         settings["corpus"] = corpus
-    config: IndexedConfig = build("retriever", {**spec, **settings})
-    if not hasattr(config, "build"):
-        known = [name for name in names("retriever") if hasattr(resolve("retriever", name), "build")]
-        raise UserError(f"retriever {spec['name']!r} has no index to build; these have one: {', '.join(known)}")
-    return config
+    return build("retriever", {**spec, **settings})
 
 
 def describe(built: Built) -> Iterator[str]:

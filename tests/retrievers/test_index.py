@@ -260,3 +260,17 @@ def test_what_was_built_is_described(tmp_path: Path) -> None:
     assert isinstance(built, Built)
     size = sum(len(data) for name, data in files(built.folder).items() if name != "manifest.json")
     assert (built.passages, built.skipped, built.size) == (20, {}, size)
+
+
+def test_the_command_line_shows_what_is_found(tmp_path: Path) -> None:
+    file = corpus(tmp_path)
+    command = [sys.executable, "-m", "agentgym", "search", str(file), "number7", "-k", "2"]
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    first, text, *others = done.stdout.splitlines()
+    assert first.split()[1:] == ["7", "t7"]
+    assert [text.strip(), *others] == ["tea number7 of many"]
+    without = subprocess.run([*command[:4], *command[5:]], capture_output=True, text=True, env=env, timeout=60)
+    assert without.returncode == 2
+    assert "no corpus is given" in without.stderr
