@@ -77,5 +77,7 @@ class Plays:
         return await self.manager.run(self.strategy, tasks, seed, self.group_size)
 
     def _new_sampler(self) -> Sampler:
-        sampler: Sampler = build("sampler", self.stage.sampler).start(self.source, self.seed)
+        # Each stage draws its own: tasks of an earlier one may be known by heart.
+        seed = random.Random(f"{self.seed} {self.stage.name}").getrandbits(31)
+        sampler: Sampler = build("sampler", self.stage.sampler).start(self.source, seed)
         return sampler

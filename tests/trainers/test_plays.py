@@ -38,10 +38,10 @@ class Played:
         return [Group(group_id, task) for group_id, task in tasks]
 
 
-def plays(manager: Any = None, **stage: Any) -> Plays:
+def plays(manager: Any = None, name: str = "rl", **stage: Any) -> Plays:
     credit: list[Any] = [{"name": "weighted_sum", "weights": {"return": 1.0}}, {"name": "group_relative"}]
     table = {"signals": ["env_return"], "credit": credit, "losses": ["ppo_clip"], **stage}
-    return Plays(Stage("rl", **table), Settings(batch_size=3), manager or Played(), Numbers())
+    return Plays(Stage(name, **table), Settings(batch_size=3), manager or Played(), Numbers())
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -64,6 +64,15 @@ async def test_groups_without_spread_are_dropped_when_the_sampler_says_so(episod
     for drop, weights in ((True, [0.0, 0.0, 1.0, 1.0]), (False, [1.0] * 4)):
         played = plays(sampler={"name": "uniform", "drop_zero_spread": drop})
         assert [scored.weight for scored in await played.score(groups)] == weights
+
+
+async def test_a_stage_draws_other_tasks_than_the_one_before() -> None:
+    managers = [Played(), Played(), Played()]
+    for manager, name in zip(managers, ("cold_start", "rl", "rl"), strict=True):
+        await plays(manager, name).groups(0, 0)
+    before, after, again = (set(manager.asked[0][0]) for manager in managers)
+    assert not before & after
+    assert after == again
 
 
 async def test_every_step_draws_new_tasks_and_new_randomness() -> None:
