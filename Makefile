@@ -20,8 +20,8 @@ install: $(READY)  ## make .venv and install agentgym into it, with the versions
 train: $(READY)  ## train the built-in policy on env=retool; ARGS="lr=1e-4" adds settings
 	$(BIN)/agentgym train env=retool $(ARGS)
 
-test: $(READY)  ## run the tests; ARGS="-k fork" picks some
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: $(READY)  ## run the tests, a file on each processor; ARGS="-k fork" picks some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: $(READY)  ## run the tests that train for minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

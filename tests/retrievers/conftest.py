@@ -20,7 +20,7 @@ Serving = Callable[..., Any]
 
 async def until(holds: Callable[[], Any]) -> None:
     """Wait until what `holds` returns, or what that gives when it is awaited, is true."""
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(120.0):
         while True:
             found = holds()
             if await found if inspect.isawaitable(found) else found:

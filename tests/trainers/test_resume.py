@@ -76,6 +76,7 @@ credit = [
     { name = "overlong", max_length = 24, buffer = 24 },
     { name = "group_relative" },
 ]
+sampler = { name = "uniform", drop_zero_spread = false }
 losses = ["ppo_clip", { name = "kl", coef = 0.1 }]
 """
 
@@ -97,9 +98,8 @@ class Runs:
             "env=retool",
             "deterministic=true",
             "device=cpu",
-            "save_every=2",
         ]
-        words += ["save_every=2", "eval_tasks=2", f"output_dir={self.folder}", f"run_name={name}", *more]
+        words += ["seed=1", "save_every=2", "eval_tasks=2", f"output_dir={self.folder}", f"run_name={name}", *more]
         program = ["-m", "agentgym"]
         if stop:
             where, at, number = stop
