@@ -143,8 +143,8 @@ def balanced(groups: list[Group]) -> float:
 async def unthinking(seed: int, verdict: str) -> float:
     """Success of a script that searches and answers without a mistake, and judges every result the same."""
     tasks = {"name": "fictional", "misleading": 1.0, "hops": [1], "astray": ["hearsay", "former"]}
-    fields = {"k": 1, "mislead": MISLEAD, "max_turns": MAX_TURNS, "judge": "keep", "tasks": tasks, "prompt": "plain"}
-    config = build("env", {"name": "search", **fields})
+    fields = {"k": 1, "mislead": MISLEAD, "max_turns": MAX_TURNS, "judge": "keep", "prompt": "plain"}
+    config = build("env", {"name": "search", "tasks": tasks, **fields})
     wins = []
     async with Services() as services:
         for number, task in enumerate(config.source().draw(TASKS, random.Random(f"eval {seed}"), "all")):
