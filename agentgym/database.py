@@ -12,6 +12,9 @@ from agentgym.config import convert
 from agentgym.errors import TaskError
 
 Dialect = Literal["sqlite", "duckdb"]
+Access = Literal["read", "write", "transaction"]
+"""What may be done in a world: only ask; change data and tables, each statement for itself; or several statements as
+a transaction as well."""
 Value = (
     None
     | bool
@@ -83,7 +86,7 @@ class Database(Protocol):
 class DatabaseHost(Protocol):
     """What the worlds of a run share: the templates, each loaded once."""
 
-    async def open(self, template: Template) -> Database:
+    async def open(self, template: Template, access: Access = "read") -> Database:
         """A fresh world. Raises TaskError for a template that cannot be loaded."""
         ...
 
