@@ -15,7 +15,7 @@ from agentgym.databases.world import World
 from agentgym.errors import EnvError, TaskError
 
 START_SECONDS = 60.0  # for the server to begin, and a template to be loaded
-PATIENCE = 20  # how much longer than a statement's processor time an answer may take
+SLOWEST = 20  # how much longer than its processor time a statement may take
 STOP_SECONDS = 10.0
 COMMAND = (sys.executable, "-P", "-m", "agentgym.databases.server")
 
@@ -33,6 +33,11 @@ class Worlds:
         for name in ("seconds", "memory_mb", "templates"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+
+    @property
+    def patience(self) -> float:
+        """Seconds of wall time after which a world that does not answer is taken for broken."""
+        return START_SECONDS + self.seconds * SLOWEST
 
     async def open(self) -> WorldHost:
         return WorldHost(self)
@@ -87,7 +92,7 @@ class WorldHost:
         async with self._starting:
             if self._server is None or self._server.dead:
                 self._server = await Server.start(self.config)
-        world = World(START_SECONDS + self.config.seconds * PATIENCE, self._living)
+        world = World(self.config.patience, self._living)
         try:
             with world.other:
                 self._server.begin(world.other)
@@ -130,7 +135,11 @@ class Server:
                     json.dumps(settings),
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
-                    env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    env={
+                        "PATH": os.defpath,
+                        "LANG": "C.UTF-8",
+                        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                    },
                     start_new_session=True,
                 )
             except BaseException:

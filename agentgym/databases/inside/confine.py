@@ -100,7 +100,11 @@ def mapped() -> int:
 def program() -> bytes:
     """The filter of system calls for this machine: refuse all that is not on the list."""
     architecture, column = seccomp.ARCHITECTURES[kernel.MACHINE]
-    code = [instruction(seccomp.LOAD, 4), instruction(EQUAL, architecture, 1, 0), instruction(RETURN, seccomp.KILL)]
+    code = [
+        instruction(seccomp.LOAD, 4),
+        instruction(EQUAL, architecture, 1, 0),
+        instruction(RETURN, seccomp.KILL),
+    ]
     code += [instruction(seccomp.LOAD, 0), instruction(seccomp.AT_LEAST, 0x40000000, 0, 1), ABSENT]  # x32
     for name, numbers in ALLOWED.items():
         if numbers[column] >= 0:

@@ -69,14 +69,19 @@ class DuckDb:
             raise GiveWay(f"the database cannot do that: {_first_line(error)}") from None
         except duckdb.Error as error:
             raise Refused(str(error)) from None
-        except (ValueError, RuntimeError) as error:  # a kind of statement, or a text, that the library does not know
+        except (
+            ValueError,
+            RuntimeError,
+        ) as error:  # a kind of statement, or a text, that the library does not know
             raise Refused(f"not a statement that is allowed here: {_first_line(error)}") from None
         return table
 
     def state(self) -> dict[str, Table]:
         """See Engine."""
         tables = self.connection.execute(SHOWN).fetchall()
-        return {name if schema == "main" else f"{schema}.{name}": self.table(schema, name) for schema, name in tables}
+        return {
+            name if schema == "main" else f"{schema}.{name}": self.table(schema, name) for schema, name in tables
+        }
 
     def table(self, schema: str, name: str) -> Table:
         """One of them."""

@@ -80,7 +80,12 @@ class Sqlite:
 
     def lock(self, memory: int) -> None:
         """See Engine."""
-        used = 2 * self.connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()[0]
+        used = (
+            2
+            * self.connection.execute(
+                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+            ).fetchone()[0]
+        )
         self.connection.execute("PRAGMA temp_store = MEMORY")
         self.connection.execute(f"PRAGMA hard_heap_limit = {used + memory}")
         rng = random.Random(0)
@@ -136,7 +141,9 @@ class Sqlite:
                     return found.start()
         if complaint == "incomplete input":
             return len(sql.rstrip())
-        word = re.match(r"(?:no such \w+|ambiguous column name|misuse of \w+ function|no such \w+ \w+): ([^\s()]+)", complaint)
+        word = re.match(
+            r"(?:no such \w+|ambiguous column name|misuse of \w+ function|no such \w+ \w+): ([^\s()]+)", complaint
+        )
         return found.start() if word and (found := re.search(_name(word[1]), sql, re.IGNORECASE)) else None
 
     def complaint(self, sql: str) -> str:
