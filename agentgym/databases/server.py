@@ -1,7 +1,7 @@
 """The server: a fresh interpreter that has the database libraries loaded and forks the templates' processes.
 
-Argument: the configuration as JSON. The host sends a socket for each template on the control socket (stdin), and the
-template itself on that one. When the host hangs up, the server ends; worlds have sockets of their own.
+Argument: the configuration as JSON. The host sends a socket for each template on the control socket (stdin), and
+the template itself on that one. When the host hangs up, the server ends; worlds have sockets of their own.
 """
 
 from __future__ import annotations

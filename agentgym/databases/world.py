@@ -21,8 +21,8 @@ END_SECONDS = 10.0
 class World:
     """A live world: see Database. It answers one request at a time.
 
-    patience: seconds of wall time after which one that does not answer is taken for broken. living: where it and its
-    forks enter themselves until they are closed.
+    patience: seconds of wall time after which one that does not answer is taken for broken. living: where it and
+    its forks enter themselves until they are closed.
     """
 
     def __init__(self, patience: float, living: set[World]) -> None:
@@ -72,17 +72,18 @@ class World:
     async def close(self) -> None:
         """End its processes, whatever they are doing, and see them gone; may be called twice."""
         self._break("it is closed")
-        if self._end.fileno() < 0:
+        if self not in self._living:
             return
+        self._living.discard(self)
         self.other.close()
         with suppress(TimeoutError, ConnectionResetError):
-            async with asyncio.timeout(END_SECONDS if self._pidfd is not None else 0):
+            async with asyncio.timeout(END_SECONDS if self._pidfd is not None else 0), self._turn:
                 while await asyncio.get_running_loop().sock_recv(self._end, AT_ONCE):  # until nobody holds it
                     continue
         self._end.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
-        self._living.discard(self)
+            self._pidfd = None
 
     async def _do(self, request: Mapping[str, Any]) -> dict[str, Any]:
         reply = await self._ask(request)

@@ -1,16 +1,16 @@
 """The walls around a world's process: what it may ask of the kernel, and how much.
 
-They are put up once the template is loaded. From then on a world needs memory, its socket, time, and to fork; every
-other system call is refused, and so there are no files, no network and no programs, whatever the database can be
-talked into.
+They are put up once the template is loaded. From then on a world needs memory, its socket, time, and to fork;
+every other system call is refused, and so there are no files, no network and no programs, whatever the database
+can be talked into.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import re
+import resource
 from pathlib import Path
 
 from agentgym.sandboxes.inside import kernel, seccomp

@@ -1,9 +1,9 @@
 """A world's process: a loop that answers one request after the other, and forks.
 
-A statement runs beside a second copy of the process, which waits. In a world that may be changed the process itself
-runs it, and when it dies of that, the copy goes on as the world, in the state before. In one that may only be read
-the copy runs it and ends, so that nothing can have changed. The kernel ends what runs for too long: it needs nobody
-to be alive for that.
+A statement runs beside a second copy of the process, which waits. In a world that may be changed the process
+itself runs it, and when it dies of that, the copy goes on as the world, in the state before. In one that may only
+be read the copy runs it and ends, so that nothing can have changed. The kernel ends what runs for too long: it
+needs nobody to be alive for that.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class World:
         signal.setitimer(signal.ITIMER_PROF, self.seconds)
         signal.setitimer(signal.ITIMER_REAL, self.seconds * PATIENCE)
         try:
-            reply = {"done": work()}
+            reply: dict[str, Any] = {"done": work()}
         except Refused as refusal:
             reply = {"refused": str(refusal)}
         except (GiveWay, MemoryError) as reason:
