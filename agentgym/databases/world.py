@@ -16,6 +16,7 @@ from agentgym.errors import EnvError, SqlError, TaskError
 
 AT_ONCE = 1 << 20
 END_SECONDS = 10.0
+MAX_SQL = 100_000
 
 
 class World:
@@ -49,6 +50,8 @@ class World:
 
     async def execute(self, sql: str, max_rows: int) -> Table:
         """See Database."""
+        if len(sql) > MAX_SQL or any("\ud800" <= letter <= "\udfff" for letter in sql):
+            raise SqlError(f"a statement is text of at most {MAX_SQL:,} characters")
         return read_table(await self._do({"do": "execute", "sql": sql, "rows": max_rows}))
 
     async def state(self) -> Mapping[str, Table]:

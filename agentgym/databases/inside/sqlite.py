@@ -13,7 +13,6 @@ from agentgym.databases.inside.engine import GiveWay, Refused, fetch, quoted
 MAX_VALUE = 4 << 20
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: MAX_VALUE,
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 50,
@@ -126,8 +125,6 @@ class Sqlite:
             raise GiveWay("it takes too much memory") from None
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise Refused(self.refusal or self.explain(sql, str(error))) from None
-        except UnicodeEncodeError:
-            raise Refused("the statement is no text that can be encoded") from None
 
     def explain(self, sql: str, complaint: str) -> str:
         """The library's complaint, and where in the statement it is about."""
