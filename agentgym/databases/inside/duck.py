@@ -25,6 +25,8 @@ LOCKED = {
 }
 READ = {"SELECT", "EXPLAIN", "MULTI"}  # MULTI: a PIVOT
 WRITE = READ | {"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "ALTER", "DROP"}
+SILENT = {"CREATE", "ALTER", "DROP", "TRANSACTION"}
+"""What has no result worth telling."""
 ALLOWED: dict[Access, set[str]] = {"read": READ, "write": WRITE, "transaction": WRITE | {"TRANSACTION"}}
 BROKEN = (duckdb.FatalException, duckdb.InternalException)
 SHOWN = "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal AND NOT temporary"
@@ -84,6 +86,8 @@ class DuckDb:
     def run(self, statement: duckdb.Statement, max_rows: int) -> Table:
         """Run a statement."""
         self.connection.execute(statement)
+        if statement.type.name in SILENT:
+            return Table((), ())
         return fetch(self.connection, [name for name, *_ in self.connection.description or ()], max_rows)
 
     def state(self) -> dict[str, Table]:
