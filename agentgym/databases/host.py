@@ -81,10 +81,10 @@ class WorldHost:
 
     async def _drop_unused(self) -> None:
         while len(self._templates) > self.config.templates:
-            idle = next((template for template, loaded in self._templates.items() if not loaded.users), None)
-            if idle is None:
+            unused = next((template for template, loaded in self._templates.items() if not loaded.users), None)
+            if unused is None:
                 return
-            await self._drop(idle)
+            await self._drop(unused)  # meanwhile others may be used, or dropped
 
     async def _drop(self, template: Template) -> None:
         task = self._templates.pop(template).world
