@@ -160,9 +160,7 @@ def test_states() -> None:
     assert not same_state({**gold, "v": table(columns=1)}, gold)
     assert not same_state({**gold, "t": table((1, "a"))}, gold)
     assert not same_state({**gold, "t": table((1, "a"), (2, "b"), (2, "b"))}, gold)
-    assert not same_state(
-        {**gold, "t": table(("a", 1), ("b", 2))}, gold
-    )  # not its columns
+    assert not same_state({**gold, "t": table(("a", 1), ("b", 2))}, gold)  # not its columns
     assert not same_state({**gold, "u": Table(("other",), ())}, gold)
 
 
