@@ -11,6 +11,8 @@ from agentgym.errors import TaskError
 
 POOL = 60
 """Values of a column that are used again."""
+READ = 10_000
+"""Rows that are looked through for them."""
 FEW = 6
 """A column with no more values than these is one of kinds, which has no others."""
 TRIES = 20
@@ -41,9 +43,10 @@ class Filling:
     def _look(self, source: Connection, name: str, table: Table) -> None:
         (self._sizes[name],) = source.execute(f"select count(*) from {quoted(table.name)}").fetchone()
         for column in table.columns:
-            distinct = f"select distinct {quoted(column.name)} from {quoted(table.name)} limit {20 * POOL}"
-            values = [value for (value,) in source.execute(distinct).fetchall()]
-            self.pools[name, column.name.lower()] = self.rng.sample(values, min(POOL, len(values)))
+            read = f"select {quoted(column.name)} from {quoted(table.name)} limit {READ}"
+            values = list(dict.fromkeys(value for (value,) in source.execute(read).fetchall()))
+            size = self.rng.randint(-(-len(values) // 2), len(values))  # not all kinds need be there
+            self.pools[name, column.name.lower()] = self.rng.sample(values, min(POOL, size))
 
     def fill(self) -> None:
         """Random rows into every table, not as many as the source has."""
@@ -83,9 +86,9 @@ class Filling:
         others = [other for other in self._rows[to] if all(other[key] == value for key, value in said.items())]
         if None in said.values():
             return True
-        if not others and to not in above:
+        if (not others or (not said and len(others) < FEW and self.rng.random() < 0.5)) and to not in above:
             parent = self.insert(to, said, above)
-            others = [parent] if parent else []
+            others = [parent] if parent else others
         if others:
             other = _skewed(self.rng, others[: max(1, len(others) * 4 // 5)])  # some are referred to by none
             row.update({column: other[key] for column, key in zip(columns, keys, strict=True)})
@@ -122,7 +125,11 @@ class Filling:
             return f"{column.name} {number}"
         if any(word in column.type for word in ("DATE", "TIME")):
             return f"20{number % 24 + 1:02d}-{number % 12 + 1:02d}-{number % 28 + 1:02d}"
-        return number % 100 / 4 if any(word in column.type for word in ("REAL", "FLOA", "DOUB", "DEC")) else number % 1000
+        return (
+            number % 100 / 4
+            if any(word in column.type for word in ("REAL", "FLOA", "DOUB", "DEC"))
+            else number % 1000
+        )
 
 
 def _skewed(rng: random.Random, values: Sequence[Any]) -> Any:
@@ -136,13 +143,14 @@ def _between(pool: Sequence[Any], rng: random.Random) -> int | float | None:
     if not numbers or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers):
         return None
     low, high = min(numbers), max(numbers)
+    over = (high - low) / 10 if low > 0 else 0
     if all(isinstance(value, int) for value in numbers):
-        return rng.randint(int(low), int(high))
-    return round(rng.uniform(low, high), 2)
+        return rng.randint(int(low), int(high + over))
+    return round(rng.uniform(low, high + over), 2)
 
 
 def _respelled(text: str, rng: random.Random) -> str:
-    """Another text of the same form: digits and letters exchanged for others, but for the first letter of a word."""
+    """Another text of the same form: other digits, other small letters within words."""
     out = []
     for before, char in zip(" " + text, text, strict=False):
         if char.isdigit():

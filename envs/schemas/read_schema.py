@@ -16,7 +16,7 @@ def read_schema(connection: Connection, dialect: Dialect) -> Schema:
 
 def _from_sqlite(connection: Connection) -> Schema:
     made = connection.execute(
-        "select type, name, sql from sqlite_master where name not like 'sqlite\\_%' escape '\\' and sql is not null "
+        "select type, name, sql from sqlite_master where substr(name, 1, 7) <> 'sqlite_' and sql is not null "
         "order by type = 'table' desc, rowid"
     ).fetchall()
     tables = [_sqlite_table(connection, name) for kind, name, _ in made if kind == "table"]
@@ -72,7 +72,9 @@ def _from_duckdb(connection: Connection) -> Schema:
     views = connection.execute("select sql from duckdb_views() where not internal").fetchall()
     scripts = {name.lower(): sql.rstrip().rstrip(";") for name, sql in made}
     ordered = _in_order(tables)
-    return Schema("duckdb", ordered, (*(scripts[name] for name in ordered), *(sql.rstrip(";\n") for (sql,) in views)))
+    return Schema(
+        "duckdb", ordered, (*(scripts[name] for name in ordered), *(sql.rstrip(";\n") for (sql,) in views))
+    )
 
 
 def _key(names: list[str]) -> Key:

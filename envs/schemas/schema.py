@@ -1,4 +1,4 @@
-"""Tables as they were declared, and connections to databases that are trusted: a task's own, and those made here."""
+"""Tables as they were declared, and connections to databases that are trusted: a task's own, and made ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from agentgym.errors import TaskError
 
 Key = tuple[str, ...]
 """Names of columns, in lower case like all names here that are looked up."""
+
+STEPS = 100_000_000
+"""Of SQLite's machine: a query that takes more (seconds) fails."""
 
 
 class Connection(Protocol):
@@ -57,7 +60,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """tables: by name, those referred to before those that refer to them. script: the statements that make them."""
+    """tables: by name, those that are referred to first. script: the statements that make them."""
 
     dialect: Dialect
     tables: dict[str, Table]
@@ -83,7 +86,9 @@ def connect(dialect: Dialect, file: str = ":memory:") -> Connection:
             import sqlite3
 
             where = ":memory:" if file == ":memory:" else f"{Path(file).resolve().as_uri()}?mode=ro&immutable=1"
-            connection: Connection = sqlite3.connect(where, uri=True, isolation_level=None)
+            lite = sqlite3.connect(where, uri=True, isolation_level=None)
+            lite.set_progress_handler(lambda: True, STEPS)
+            connection: Connection = lite
         else:
             need("duckdb", "duckdb")
             import duckdb
