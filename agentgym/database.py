@@ -9,9 +9,12 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol, get_args
 
 from agentgym.config import convert
-from agentgym.errors import TaskError
+from agentgym.errors import ConfigError, TaskError
 
 Dialect = Literal["sqlite", "duckdb"]
+Access = Literal["read", "write", "transaction"]
+"""What may be done in a world: only ask; change data and tables, each statement for itself; or several statements as
+a transaction as well."""
 Value = (
     None
     | bool
@@ -39,7 +42,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What a world begins with: a database file, which is only read, or a script of statements; one of the two."""
+    """What a world begins with: a database file, which is only read, or a script of statements; else it is empty."""
 
     dialect: Dialect
     file: str = ""
@@ -48,15 +51,23 @@ class Template:
     def __post_init__(self) -> None:
         if self.dialect not in get_args(Dialect):
             raise TaskError(f"dialect {self.dialect!r} of a database: it must be one of {get_args(Dialect)}")
-        if bool(self.file) == bool(self.script):
-            raise TaskError("a database is given by 'file' or by 'script', and by one of them only")
+        if self.file and self.script:
+            raise TaskError("a database is given by 'file' or by 'script', and not by both")
 
     @classmethod
     def of(cls, info: Any) -> Template:
-        """From a task's info; raises TaskError for what is none."""
+        """From a table, as tasks and configs have it; raises TaskError for what is none."""
         if not isinstance(info, Mapping):
             raise TaskError(f"a database is a table with 'dialect' and 'file' or 'script', not {info!r:.80}")
-        return convert(cls, info, "database")
+        try:
+            return convert(cls, info, "database")
+        except ConfigError as error:
+            raise TaskError(str(error)) from error
+
+    def to_table(self) -> dict[str, str]:
+        """What `of` makes it from."""
+        table = {"dialect": self.dialect, "file": self.file, "script": self.script}
+        return {name: value for name, value in table.items() if value}
 
 
 class Database(Protocol):
@@ -83,7 +94,7 @@ class Database(Protocol):
 class DatabaseHost(Protocol):
     """What the worlds of a run share: the templates, each loaded once."""
 
-    async def open(self, template: Template) -> Database:
+    async def open(self, template: Template, access: Access = "read") -> Database:
         """A fresh world. Raises TaskError for a template that cannot be loaded."""
         ...
 

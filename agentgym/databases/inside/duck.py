@@ -1,0 +1,94 @@
+"""DuckDB in memory, with its configuration locked. One thread, since a fork has no other."""
+
+from __future__ import annotations
+
+import duckdb
+
+from agentgym.database import Access, Table, Template
+from agentgym.databases.inside.confine import mapped
+from agentgym.databases.inside.engine import GiveWay, Refused, fetch, quoted
+
+OPENED = {
+    "threads": 1,
+    "async_threads": 0,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_persistent_secrets": False,
+    "python_enable_replacements": False,
+}
+LOCKED = {
+    "temp_directory": "''",
+    "max_expression_depth": "250",
+    "enable_external_access": "false",
+    "lock_configuration": "true",  # the last one
+}
+READ = {"SELECT", "EXPLAIN", "MULTI"}  # MULTI: a PIVOT
+WRITE = READ | {"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "ALTER", "DROP"}
+ALLOWED: dict[Access, set[str]] = {"read": READ, "write": WRITE, "transaction": WRITE | {"TRANSACTION"}}
+BROKEN = (duckdb.FatalException, duckdb.InternalException)
+SHOWN = "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal AND NOT temporary"
+
+
+class DuckDb:
+    """One connection."""
+
+    def __init__(self, template: Template) -> None:
+        self.connection = duckdb.connect(":memory:", config=OPENED)
+        if template.file:
+            path = template.file.replace("'", "''")
+            self.connection.execute(f"ATTACH '{path}' AS template (READ_ONLY)")
+            self.connection.execute("COPY FROM DATABASE template TO memory")
+            self.connection.execute("DETACH template")
+        elif template.script:
+            self.connection.execute(template.script)
+
+    def lock(self, memory: int) -> None:
+        """See Engine."""
+        self.connection.execute(f"SET memory_limit = '{(mapped() + memory) >> 20}MiB'")
+        self.connection.execute("SELECT setseed(0)").fetchall()
+        for name, value in LOCKED.items():
+            self.connection.execute(f"SET {name} = {value}")
+
+    def execute(self, sql: str, max_rows: int, access: Access) -> Table:
+        """See Engine."""
+        try:
+            statements = self.connection.extract_statements(sql)
+            if len(statements) != 1:
+                raise Refused(f"one statement at a time, not {len(statements)}")
+            [statement] = statements
+            kind = statement.type.name
+            if kind not in ALLOWED[access]:
+                raise Refused(f"{kind.replace('_', ' ')} is not allowed here")
+            self.connection.execute(statement)
+            columns = [name for name, *_ in self.connection.description or ()]
+            table = fetch(self.connection, columns, max_rows)
+        except (MemoryError, duckdb.OutOfMemoryException):
+            raise GiveWay("it takes too much memory") from None
+        except BROKEN as error:
+            raise GiveWay(f"the database cannot do that: {_first_line(error)}") from None
+        except duckdb.Error as error:
+            raise Refused(str(error)) from None
+        except (
+            ValueError,
+            RuntimeError,
+        ) as error:  # a kind of statement, or a text, that the library does not know
+            raise Refused(f"not a statement that is allowed here: {_first_line(error)}") from None
+        return table
+
+    def state(self) -> dict[str, Table]:
+        """See Engine."""
+        tables = self.connection.execute(SHOWN).fetchall()
+        return {
+            name if schema == "main" else f"{schema}.{name}": self.table(schema, name) for schema, name in tables
+        }
+
+    def table(self, schema: str, name: str) -> Table:
+        """One of them."""
+        self.connection.execute(f"SELECT * FROM {quoted(schema)}.{quoted(name)}")
+        columns = tuple(column for column, *_ in self.connection.description or ())
+        return Table(columns, tuple(self.connection.fetchall()))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:300]

@@ -1,0 +1,70 @@
+"""The server: a fresh interpreter that has the database libraries loaded and forks the templates' processes.
+
+Argument: the configuration as JSON. The host sends a socket for each template on the control socket (stdin), and the
+template itself on that one. When the host hangs up, the server ends; worlds have sockets of their own.
+"""
+
+from __future__ import annotations
+
+import ctypes  # noqa: F401  (what a world needs is loaded before it may not open files)
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from functools import partial
+
+import duckdb  # noqa: F401
+
+from agentgym.database import Template
+from agentgym.databases.inside.confine import confine
+from agentgym.databases.inside.duck import DuckDb
+from agentgym.databases.inside.end import End
+from agentgym.databases.inside.engine import Engine
+from agentgym.databases.inside.sqlite import Sqlite
+from agentgym.databases.inside.world import World
+from agentgym.databases.wire import frame, write_table
+from agentgym.sandboxes.inside.kernel import PR_SET_CHILD_SUBREAPER, prctl
+
+ENGINES: dict[str, type[Engine]] = {"sqlite": Sqlite, "duckdb": DuckDb}
+
+
+def load(template: Template, memory: int) -> Engine:
+    """The template's database, and walls around this process."""
+    engine = ENGINES[template.dialect](template)
+    engine.lock(memory)
+    warm_up(engine)
+    confine(memory)
+    gc.collect()
+    gc.freeze()  # the collector would otherwise touch, and so copy, every shared page
+    return engine
+
+
+def warm_up(engine: Engine) -> None:
+    """Have the libraries load what they load on first use."""
+    for value in ("1", "'a'", "1.5", "NULL", "CAST('2000-01-01' AS DATE)", "CURRENT_TIMESTAMP", "CURRENT_DATE"):
+        frame(write_table(engine.execute(f"SELECT {value}", 1, "read")))
+
+
+def main() -> None:
+    """Serve the host."""
+    config = json.loads(sys.argv[1])
+    control = socket.socket(fileno=os.dup(0))
+    with open(os.devnull) as null:
+        os.dup2(null.fileno(), 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # worlds that end leave nothing to be collected
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not data:
+            return
+        [descriptor] = descriptors
+        if os.fork() == 0:
+            control.close()
+            World(End(descriptor), partial(load, memory=config["memory"]), config["seconds"]).serve()
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()
