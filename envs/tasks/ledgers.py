@@ -63,7 +63,7 @@ class Ledgers:
             "database": self._template(ledger),
             "answers_with": "state" if changes else self.answers_with,
             "gold": [question.solution] if changes else question.solution,
-            "statements": [LOOK, *question.statements],
+            "steps": [LOOK, *question.statements],
         }
         answer = DONE if question.answer is None else question.answer
         if info["answers_with"] == "query":
