@@ -75,12 +75,13 @@ def _passing(filling: Filling, table: str, name: str, test: Expr, values: list[A
     column, execute = filling.schema.tables[table].column(name), filling.connection.execute
     assert column, "read from the schema"
     condition = test.transform(lambda node: exp.column("held") if isinstance(node, exp.Placeholder) else node)
+    sql = f"select 1 from probe where {condition.sql(filling.schema.dialect)}"
     execute(f"create temp table probe(held {column.type})")
     passing = []
     for value in values:
         try:
             execute("insert into probe values (?)", [value])
-            found = execute(f"select 1 from probe where {condition.sql(filling.schema.dialect)}").fetchone()
+            found = execute(sql).fetchone()
         except errors(filling.schema.dialect):  # a value that the column, or the condition, cannot be of
             found = None
         passing += [value] if found else []
