@@ -14,7 +14,7 @@ POOL = 60
 READ = 10_000
 """Rows that are looked through for them."""
 FEW = 6
-"""A column with no more values than these is one of kinds, which has no others."""
+"""A column with no more values than these, and close to one another, is one of kinds: there are no others."""
 TRIES = 20
 """Rows tried before a table is full: its constraints may leave no room for more."""
 
@@ -37,6 +37,7 @@ class Filling:
         self.pools: dict[tuple[str, str], list[Any]] = {}
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in schema.tables}
         self._sizes: dict[str, int] = {}
+        self._apart: dict[str, int] = dict.fromkeys(schema.tables, 0)
         for name, table in schema.tables.items():
             self._look(source, name, table)
 
@@ -49,7 +50,9 @@ class Filling:
             self.pools[name, column.name.lower()] = self.rng.sample(values, min(POOL, size))
 
     def fill(self) -> None:
-        """Random rows into every table, not as many as the source has."""
+        """Random rows into every table, not as many as the source has. They do not refer to those before, which
+        may be meant to be referred to by none."""
+        self._apart = {name: len(rows) for name, rows in self._rows.items()}
         for name in self.schema.tables:
             wanted = self.rng.randint(12, 40)
             wanted += wanted == self._sizes[name]
@@ -83,10 +86,11 @@ class Filling:
     ) -> bool:
         """Let the row refer to one that is there."""
         said = {key: row[column] for column, key in zip(columns, keys, strict=True) if column in row}
-        others = [other for other in self._rows[to] if all(other[key] == value for key, value in said.items())]
+        rows = self._rows[to] if said else self._rows[to][self._apart[to] :] or self._rows[to]
+        others = [other for other in rows if all(other[key] == value for key, value in said.items())]
         if None in said.values():
             return True
-        if (not others or (not said and len(others) < FEW and self.rng.random() < 0.5)) and to not in above:
+        if (not others or (not said and len(others) < 4 and self.rng.random() < 0.5)) and to not in above:
             parent = self.insert(to, said, above)
             others = [parent] if parent else others
         if others:
@@ -102,7 +106,8 @@ class Filling:
             pool = [value for value in pool if value is not None]
         if unique:
             return self._fresh(pool, column) if self.rng.random() < 0.5 or not pool else self.rng.choice(pool)
-        if len(pool) > FEW and self.rng.random() < 0.5 and (between := _between(pool, self.rng)) is not None:
+        between = _between(pool, self.rng)
+        if between is not None and self.rng.random() < 0.5 and (len(pool) > FEW or not _are_kinds(pool)):
             return between
         return _skewed(self.rng, pool) if pool else self._fresh(pool, column)
 
@@ -116,7 +121,8 @@ class Filling:
         pool = [value for value in pool if value is not None]
         number = self.rng.randint(1000, 999_999)
         if pool and all(isinstance(value, str) for value in pool):
-            return _respelled(self.rng.choice(pool), self.rng)
+            text = _respelled(self.rng.choice(pool), self.rng)
+            return text if text not in pool else f"{text}{number}"
         if (between := _between(pool, self.rng)) is not None:
             return between if len(pool) < 2 or isinstance(between, float) else max(pool) + number % 100_000
         if pool:
@@ -147,6 +153,12 @@ def _between(pool: Sequence[Any], rng: random.Random) -> int | float | None:
     if all(isinstance(value, int) for value in numbers):
         return rng.randint(int(low), int(high + over))
     return round(rng.uniform(low, high + over), 2)
+
+
+def _are_kinds(pool: Sequence[Any]) -> bool:
+    """Whether these numbers may well be all there are."""
+    numbers = [value for value in pool if value is not None]
+    return all(isinstance(value, int) for value in numbers) and max(numbers) - min(numbers) < 20
 
 
 def _respelled(text: str, rng: random.Random) -> str:

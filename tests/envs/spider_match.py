@@ -1,7 +1,7 @@
-"""Execution match as Spider's test suite defines it (Zhong et al., arXiv 2010.02840), written from its description.
+"""Execution match as Spider's test suite defines it (Zhong et al., arXiv 2010.02840), from its description.
 
-A query is right if on every database its rows are the gold's: as a list where the gold says "order by" anywhere, else
-as a multiset; columns may be permuted. Values are compared exactly. Two empty results are the same.
+A query is right if on every database its rows are the gold's: as a list where the gold says "order by" anywhere,
+else as a multiset; columns may be permuted. Values are compared exactly. Two empty results are the same.
 """
 
 from __future__ import annotations

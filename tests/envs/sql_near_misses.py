@@ -1,7 +1,7 @@
 """Answers that are nearly a gold query's, and what each should score.
 
-A kind makes of a case what another query would have found on each database, and says whether that is right: by what
-the kind is, or by comparing the rows as they are. None where a kind does not apply to a case.
+A kind makes of a case what another query would have found on each database, and says whether that is right: by
+what the kind is, or by comparing the rows as they are. None where a kind does not apply to a case.
 """
 
 from __future__ import annotations
@@ -154,7 +154,9 @@ def comparison_off_by_one(case: Case) -> Miss:
 
 
 def limit_off_by_one(case: Case) -> Miss:
-    return case.query(_replaced(case.tree, exp.Limit, lambda node: exp.Limit(expression=_plus_one(node.expression))))
+    return case.query(
+        _replaced(case.tree, exp.Limit, lambda node: exp.Limit(expression=_plus_one(node.expression)))
+    )
 
 
 def condition_dropped(case: Case) -> Miss:

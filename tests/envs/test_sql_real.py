@@ -1,5 +1,5 @@
-"""Real text-to-SQL sets: every gold query is right, near misses score as they should, and verdicts are those of the
-sets' own evaluation but for differences that are meant."""
+"""Real text-to-SQL sets: every gold query is right, near misses score as they should, and verdicts are those of
+the sets' own evaluation but for differences that are meant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sqlite3
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ from .sql_near_misses import KINDS, Case, Rows
 SETS = {"spider_dev": 487, "spider_dk": 215, "geoquery": 393, "restaurants": 83, "defog_sql_eval": 152}
 """How many questions each has."""
 EMPTY_ANYWHERE = {"spider-dev-908", "spider-dev-909", "spider-dk-12", "spider-dk-13"}
-"""No rows can be found for these: a student would need two rows under one primary key, a text be below a number."""
+"""No rows can be found for these: two rows would have to share a primary key, a text to be below a number."""
 STEP = 5
 """Every how manieth question gets all near misses where time is short."""
 
@@ -87,7 +86,10 @@ def test_every_gold_query_is_right(data: Path, name: str) -> None:
             found = rows_of(task, gold)
             assert found is not None, gold
             pairs = [(table(rows, rows), table(rows, rows)) for rows in found]
-            assert right_rows(pairs, is_ordered(gold, "sqlite")) is (task.id not in EMPTY_ANYWHERE), (task.id, gold)
+            assert right_rows(pairs, is_ordered(gold, "sqlite")) is (task.id not in EMPTY_ANYWHERE), (
+                task.id,
+                gold,
+            )
 
 
 @pytest.mark.parametrize("name", SETS)
