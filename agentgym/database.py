@@ -13,8 +13,8 @@ from agentgym.errors import ConfigError, TaskError
 
 Dialect = Literal["sqlite", "duckdb"]
 Access = Literal["read", "write", "transaction"]
-"""What may be done in a world: only ask; change data and tables, each statement for itself; or several statements as
-a transaction as well."""
+"""What may be done in a world: only ask; change data and tables, each statement for itself; or several statements
+as a transaction as well."""
 Value = (
     None
     | bool
@@ -42,7 +42,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What a world begins with: a database file, which is only read, or a script of statements; else it is empty."""
+    """What a world begins with: a database file, which is only read, or a script of statements; else it is
+    empty."""
 
     dialect: Dialect
     file: str = ""
@@ -71,8 +72,8 @@ class Template:
 
 
 class Database(Protocol):
-    """One world. Raises SqlError for what the statement did wrong, and EnvError when the world itself failed; after
-    that it is gone for good."""
+    """One world. Raises SqlError for what the statement did wrong, and EnvError when the world itself failed;
+    after that it is gone for good."""
 
     async def execute(self, sql: str, max_rows: int) -> Table:
         """Run one statement; at most `max_rows` rows of its result. What returns none gives an empty Table."""
@@ -83,7 +84,8 @@ class Database(Protocol):
         ...
 
     async def fork(self) -> Database:
-        """A second world in the same state, open transaction included; afterwards neither sees the other's writes."""
+        """A second world in the same state, open transaction included; afterwards neither sees the other's
+        writes."""
         ...
 
     async def close(self) -> None:

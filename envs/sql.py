@@ -1,5 +1,5 @@
-"""Questions to a database, and changes to it: look at the schema, run statements, answer with a query, a value or the
-state that the database is left in."""
+"""Questions to a database, and changes to it: look at the schema, run statements, answer with a query, a value or
+the state that the database is left in."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Sql(ToolTurnsConfig):
     """A database for every episode, copied from the task's; one answer, which is judged by execution.
 
     Fields as in ToolTurnsConfig, and: protocol: how the policy calls the tool. max_rows: rows of a result that the
-    policy sees. observation_tokens: of a result that it sees. seconds: of processor time that a statement may take.
-    memory_mb: that a database may take besides what it begins with. demo_direct_rate: share of demonstrations that
-    give up at once.
+    policy sees. observation_tokens: of a result that it sees. seconds: of processor time that a statement may
+    take. memory_mb: that a database may take besides what it begins with. demo_direct_rate: share of
+    demonstrations that give up at once.
     """
 
     runs_programs: ClassVar[bool] = False

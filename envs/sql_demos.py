@@ -1,7 +1,7 @@
 """Scripted policies that ask a database, for cold starts.
 
-A task shows how it is solved: by `info.steps`, statements that may go on from what the one before found, or else by
-its gold statements. A value is read from what the last statement found, so that who is misled answers wrongly.
+A task shows how it is solved: by `info.steps`, statements that may go on from what the one before found, or else
+by its gold statements. A value is read from what the last statement found, so that who is misled answers wrongly.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def demonstrate(env: SqlEnv, rng: random.Random) -> Demonstration:
 
 
 def first_value(shown: str) -> str:
-    """The first value of a result as it is shown, below the columns' names; the only line, where there is but one."""
+    """The first value of a result as it is shown, below the columns' names; the only line, where there is but
+    one."""
     lines = shown.splitlines() or [""]
     return lines[min(1, len(lines) - 1)].partition(" | ")[0]

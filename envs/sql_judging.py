@@ -20,9 +20,9 @@ MAX_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What `Task.info` says. golds: queries that are right, or the statements that lead to the right state. second:
-    a database of the same schema with other rows, on which a query must find the right rows as well. access: what
-    the policy may do; it need not be given."""
+    """What `Task.info` says. golds: queries that are right, or the statements that lead to the right state.
+    second: a database of the same schema with other rows, on which a query must find the right rows as well.
+    access: what the policy may do; it need not be given."""
 
     database: Template
     second: Template | None

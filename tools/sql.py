@@ -18,8 +18,8 @@ NO_ROWS = "(no rows)"
 class Sql:
     """database: what it begins with, see Template. access: `read`, `write` or `transaction`, see Access. max_rows:
     rows of a result that are shown. max_cell: characters of a value that are shown. max_tokens: of a result that a
-    policy sees. seconds: of processor time that a statement may take. memory_mb: that the database may take besides
-    what it begins with.
+    policy sees. seconds: of processor time that a statement may take. memory_mb: that the database may take
+    besides what it begins with.
     """
 
     examples: ClassVar = [
@@ -46,7 +46,8 @@ class Sql:
 
     @property
     def limits(self) -> Limits:
-        """The world itself ends what takes too long, and tells of it; this is for when it does not even do that."""
+        """The world itself ends what takes too long, and tells of it; this is for when it does not even do
+        that."""
         return Limits(timeout=2 * self.worlds.patience, max_tokens=self.max_tokens)
 
     async def __call__(self, query: str, context: ToolContext) -> str:

@@ -1,7 +1,7 @@
 """The server: a fresh interpreter that has the database libraries loaded and forks the templates' processes.
 
-Argument: the configuration as JSON. The host sends a socket for each template on the control socket (stdin), and the
-template itself on that one. When the host hangs up, the server ends; worlds have sockets of their own.
+Argument: the configuration as JSON. The host sends a socket for each template on the control socket (stdin), and
+the template itself on that one. When the host hangs up, the server ends; worlds have sockets of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 
 import duckdb  # noqa: F401
 
-from agentgym.database import Template
+from agentgym.database import Dialect, Template
 from agentgym.databases.inside.confine import confine
 from agentgym.databases.inside.duck import DuckDb
 from agentgym.databases.inside.end import End
@@ -27,22 +27,22 @@ from agentgym.databases.inside.world import World
 from agentgym.databases.wire import frame, write_table
 from agentgym.sandboxes.inside.kernel import PR_SET_CHILD_SUBREAPER, prctl
 
-ENGINES: dict[str, type[Engine]] = {"sqlite": Sqlite, "duckdb": DuckDb}
+ENGINES: dict[Dialect, type[Engine]] = {"sqlite": Sqlite, "duckdb": DuckDb}
 
 
 def load(template: Template, memory: int) -> Engine:
     """The template's database, and walls around this process."""
     engine = ENGINES[template.dialect](template)
     engine.lock(memory)
-    warm_up(engine)
     confine(memory)
     gc.collect()
     gc.freeze()  # the collector would otherwise touch, and so copy, every shared page
     return engine
 
 
-def warm_up(engine: Engine) -> None:
-    """Have the libraries load what they load on first use."""
+def warm_up(kind: type[Engine], dialect: Dialect) -> None:
+    """Have a library, and ours, load what they load on first use, before they may not open files."""
+    engine = kind(Template(dialect))
     for value in ("1", "'a'", "1.5", "NULL", "CAST('2000-01-01' AS DATE)", "CURRENT_TIMESTAMP", "CURRENT_DATE"):
         frame(write_table(engine.execute(f"SELECT {value}", 1, "read")))
 
@@ -55,6 +55,10 @@ def main() -> None:
         os.dup2(null.fileno(), 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # worlds that end leave nothing to be collected
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    for dialect, kind in ENGINES.items():
+        warm_up(kind, dialect)
+    gc.collect()
+    gc.freeze()
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not data:

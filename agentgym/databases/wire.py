@@ -1,9 +1,10 @@
-"""Messages between the host and the processes of databases: four bytes of length (big-endian), then MessagePack."""
+"""Messages between the host and the processes of databases: four bytes of length (big-endian), then
+MessagePack."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -30,7 +31,7 @@ NUMBERS = {kind: number for number, kind in enumerate(CODES)}
 READERS = [read for _, read in CODES.values()]
 
 
-def frame(message: dict[str, Any]) -> bytes:
+def frame(message: Mapping[str, Any]) -> bytes:
     """A message, ready to be sent."""
     data = msgspec.msgpack.encode(message)
     return len(data).to_bytes(HEAD, "big") + data

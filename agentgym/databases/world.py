@@ -6,29 +6,32 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from agentgym.database import Access, Table, Template
 from agentgym.databases.wire import HEAD, frame, read_table, unframe
+from agentgym.databases.worlds import Worlds
 from agentgym.errors import EnvError, SqlError, TaskError
 
 AT_ONCE = 1 << 20
 END_SECONDS = 10.0
+MAX_SQL = 100_000
+CRASHED = "it broke the database, or takes too much memory"
 
 
 class World:
     """A live world: see Database. It answers one request at a time.
 
-    patience: seconds of wall time after which one that does not answer is taken for broken. living: where it and its
-    forks enter themselves until they are closed.
+    living: where it and its forks enter themselves until they are closed.
     """
 
-    def __init__(self, patience: float, living: set[World]) -> None:
+    def __init__(self, config: Worlds, living: set[World]) -> None:
         self._end, self.other = socket.socketpair()  # the other end is for the process, and closed here then
         self._end.setblocking(False)
-        self._patience = patience
+        self._config = config
         self._living = living
         living.add(self)
         self._turn = asyncio.Lock()
@@ -49,6 +52,8 @@ class World:
 
     async def execute(self, sql: str, max_rows: int) -> Table:
         """See Database."""
+        if len(sql) > MAX_SQL or any("\ud800" <= letter <= "\udfff" for letter in sql):
+            raise SqlError(f"a statement is Unicode text of at most {MAX_SQL:,} characters")
         return read_table(await self._do({"do": "execute", "sql": sql, "rows": max_rows}))
 
     async def state(self) -> Mapping[str, Table]:
@@ -57,7 +62,7 @@ class World:
 
     async def fork(self, access: Access | None = None) -> World:
         """See Database. access: what the second one may do; None: the same as this one."""
-        twin = World(self._patience, self._living)
+        twin = World(self._config, self._living)
         try:
             with twin.other:
                 reply = await self._ask({"do": "fork", "access": access}, [twin.other.fileno()])
@@ -71,21 +76,29 @@ class World:
 
     async def close(self) -> None:
         """End its processes, whatever they are doing, and see them gone; may be called twice."""
-        self._break("it is closed")
-        if self._end.fileno() < 0:
+        if self not in self._living:
             return
+        with suppress(OSError):  # who would go on in its place is told as well
+            self._end.shutdown(socket.SHUT_WR)
+        self._break("it is closed")
+        self._living.discard(self)
         self.other.close()
         with suppress(TimeoutError, ConnectionResetError):
-            async with asyncio.timeout(END_SECONDS if self._pidfd is not None else 0):
+            async with asyncio.timeout(END_SECONDS if self._pidfd is not None else 0), self._turn:
                 while await asyncio.get_running_loop().sock_recv(self._end, AT_ONCE):  # until nobody holds it
                     continue
         self._end.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
-        self._living.discard(self)
+            self._pidfd = None
 
     async def _do(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        began = time.monotonic()
         reply = await self._ask(request)
+        if "died" in reply:
+            late = time.monotonic() - began >= self._config.seconds
+            reason = f"no result within {self._config.seconds:g} s" if late else CRASHED
+            raise SqlError(f"{reply['died'] or reason}; nothing was changed by it")
         if "refused" in reply:
             raise SqlError(reply["refused"])
         done: dict[str, Any] = reply["done"]
@@ -97,13 +110,13 @@ class World:
             if self._broken:
                 raise EnvError(f"the database's world is lost: {self._broken}")
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._config.patience):
                     if request is not None:
                         await self._send(frame(request), descriptors)
                     reply = unframe(await self._read(int.from_bytes(await self._read(HEAD), "big")))
                 self._know(reply)
             except TimeoutError:
-                self._break(f"it gave no answer within {self._patience:g} s")
+                self._break(f"it gave no answer within {self._config.patience:g} s")
             except (OSError, EOFError):
                 self._break("its process died")
             except BaseException:  # what it still answers would be taken for the answer to the next request

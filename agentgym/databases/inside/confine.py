@@ -1,16 +1,17 @@
 """The walls around a world's process: what it may ask of the kernel, and how much.
 
-They are put up once the template is loaded. From then on a world needs memory, its socket, time, and to fork; every
-other system call is refused, and so there are no files, no network and no programs, whatever the database can be
-talked into.
+They are put up once the template is loaded. From then on a world needs memory, its socket, time, and to fork;
+every other system call is refused, and so there are no files, no network and no programs, whatever the database
+can be talked into.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
-import resource
 import re
+import resource
 from pathlib import Path
 
 from agentgym.sandboxes.inside import kernel, seccomp
@@ -34,7 +35,6 @@ ALLOWED: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "getpid": (39, 172),
     "getrandom": (318, 278),
     "getrusage": (98, 165),
-    "getppid": (110, 173),
     "gettid": (186, 178),
     "gettimeofday": (96, 169),
     "madvise": (28, 233),
@@ -45,7 +45,6 @@ ALLOWED: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1: not ther
     "pipe2": (293, 59),
     "poll": (7, -1),
     "ppoll": (271, 73),
-    "prctl": (157, 167),
     "read": (0, 63),
     "recvfrom": (45, 207),
     "recvmsg": (47, 212),
@@ -87,14 +86,20 @@ def confine(memory: int) -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    code = program()
-    seccomp.load(ctypes.create_string_buffer(code, len(code)))
+    seccomp.load(compiled())
 
 
 def mapped() -> int:
     """Bytes of address space in use."""
     [kilobytes] = re.findall(r"^VmSize:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(kilobytes) << 10
+
+
+@functools.cache
+def compiled() -> ctypes.Array[ctypes.c_char]:
+    """The filter as the kernel takes it; made once, in the server."""
+    code = program()
+    return ctypes.create_string_buffer(code, len(code))
 
 
 def program() -> bytes:
@@ -114,12 +119,8 @@ def program() -> bytes:
 
 
 def allow(name: str, number: int) -> list[bytes]:
-    """Let a call through; a clone only as a plain fork, without threads and namespaces, and of prctl(2) only the
-    wish to end with one's parent."""
-    if name == "clone":
-        flags = instruction(ANY_BIT, seccomp.NEW_NAMESPACES | CLONE_THREAD, 0, 1)
-        return [instruction(EQUAL, number, 0, 4), seccomp.argument(0), flags, REFUSE, LET]
-    if name == "prctl":
-        option = instruction(EQUAL, kernel.PR_SET_PDEATHSIG, 1, 0)
-        return [instruction(EQUAL, number, 0, 4), seccomp.argument(0), option, REFUSE, LET]
-    return [instruction(EQUAL, number, 0, 1), LET]
+    """Let a call through; a clone only as a plain fork, without threads and namespaces."""
+    if name != "clone":
+        return [instruction(EQUAL, number, 0, 1), LET]
+    flags = instruction(ANY_BIT, seccomp.NEW_NAMESPACES | CLONE_THREAD, 0, 1)
+    return [instruction(EQUAL, number, 0, 4), seccomp.argument(0), flags, REFUSE, LET]

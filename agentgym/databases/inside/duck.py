@@ -8,7 +8,7 @@ from agentgym.database import Access, Table, Template
 from agentgym.databases.inside.confine import mapped
 from agentgym.databases.inside.engine import GiveWay, Refused, fetch, quoted
 
-OPENED = {
+OPENED: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
     "async_threads": 0,
     "autoinstall_known_extensions": False,

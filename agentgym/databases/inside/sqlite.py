@@ -13,7 +13,6 @@ from agentgym.databases.inside.engine import GiveWay, Refused, fetch, quoted
 MAX_VALUE = 4 << 20
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: MAX_VALUE,
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 50,
@@ -59,6 +58,8 @@ PRAGMAS = {
     *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"),
 }
 FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
+NAMED = re.compile(r"(?:no such \w+|ambiguous column name|table \w+ has no column named):? ([^\s()]+)")
+"""Complaints about a name."""
 WAL = slice(18, 20)
 """Bytes of a file's header that say whether it has a write-ahead log, which none in memory has."""
 
@@ -124,8 +125,6 @@ class Sqlite:
             raise GiveWay("it takes too much memory") from None
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise Refused(self.refusal or self.explain(sql, str(error))) from None
-        except UnicodeEncodeError:
-            raise Refused("the statement is no text that can be encoded") from None
 
     def explain(self, sql: str, complaint: str) -> str:
         """The library's complaint, and where in the statement it is about."""
@@ -134,17 +133,14 @@ class Sqlite:
 
     def find(self, sql: str, complaint: str) -> int | None:
         """Where the word stands that the complaint is about; of several, where the parser first stumbles."""
-        near = re.fullmatch(r'near "(.+)": syntax error', complaint, re.DOTALL)
-        if near:
-            for found in re.finditer(re.escape(near[1]), sql):
-                if self.complaint(sql[: found.end()]) == complaint:
-                    return found.start()
+        if near := re.fullmatch(r'near "(.+)": syntax error', complaint, re.DOTALL):
+            ends = (found.end() for found in re.finditer(re.escape(near[1]), sql))
+            return next((end - len(near[1]) for end in ends if self.complaint(sql[:end]) == complaint), None)
         if complaint == "incomplete input":
             return len(sql.rstrip())
-        word = re.match(
-            r"(?:no such \w+|ambiguous column name|misuse of \w+ function|no such \w+ \w+): ([^\s()]+)", complaint
-        )
-        return found.start() if word and (found := re.search(_name(word[1]), sql, re.IGNORECASE)) else None
+        word = NAMED.match(complaint)
+        found = re.search(rf"(?<!\w){re.escape(word[1])}(?!\w)", sql, re.IGNORECASE) if word else None
+        return found.start() if found else None
 
     def complaint(self, sql: str) -> str:
         """What the library has to say of a statement that is not run."""
@@ -166,11 +162,6 @@ class Sqlite:
         """One of them."""
         cursor = self.connection.execute(f"SELECT * FROM {quoted(name)}")
         return Table(tuple(column for column, *_ in cursor.description), tuple(cursor.fetchall()))
-
-
-def _name(word: str) -> str:
-    """A pattern for a name, or for the last part of a qualified one."""
-    return rf"(?<!\w){re.escape(word)}(?!\w)"
 
 
 def point(sql: str, place: int) -> str:

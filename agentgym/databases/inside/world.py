@@ -1,16 +1,14 @@
 """A world's process: a loop that answers one request after the other, and forks.
 
-A statement runs beside a second copy of the process, which waits. In a world that may be changed the process itself
-runs it, and when it dies of that, the copy goes on as the world, in the state before. In one that may only be read
-the copy runs it and ends, so that nothing can have changed. The kernel ends what runs for too long: it needs nobody
-to be alive for that.
+While a statement runs a copy of the process waits, and goes on as the world, in the state before, when the process
+dies of it. Where nothing but questions are allowed, one copy is good for all of them. The kernel ends what runs
+for too long: nobody needs to be alive for that.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -18,10 +16,11 @@ from agentgym.database import Access, Template
 from agentgym.databases.inside.end import End
 from agentgym.databases.inside.engine import Engine, GiveWay, Refused
 from agentgym.databases.wire import write_table
-from agentgym.sandboxes.inside.kernel import PR_SET_PDEATHSIG, prctl
 
 Load = Callable[[Template], Engine]
-DONE = b"\0"
+DISMISSED = b"\0"
+MAX_REASON = 1000
+TOO_MUCH = "it takes too much memory"
 PATIENCE = 10
 """How much longer a statement may take by the clock than of the processor."""
 
@@ -36,6 +35,7 @@ class World:
         self.load = load
         self.seconds = seconds
         self.access: Access = "read"
+        self.lifeline: int | None = None  # to the copy that waits
 
     def serve(self) -> NoReturn:
         """Greet, then obey until the host hangs up."""
@@ -84,61 +84,54 @@ class World:
             os.close(descriptor)
             self.end.send({"done": {}})
             return
+        self.let_go()  # the copy is our parent's
         self.end.close()
         self.end = End(descriptor)
         self.access = access or self.access
         self.end.send({"pid": os.getpid()})
 
     def run(self, work: Callable[[], dict[str, Any]]) -> None:
-        """Do `work` in one of two copies of this process, and answer with what comes of it."""
-        reader, writer = os.pipe()
-        began = time.monotonic()
-        parent = os.getpid()
-        is_copy = os.fork() == 0
-        if is_copy == (self.access == "read"):
+        """Do `work`, and answer with what comes of it, while a copy of this process waits."""
+        if self.lifeline is None:
+            reader, writer = os.pipe()
+            if os.fork() == 0:
+                os.close(writer)
+                self.wait(reader)
+                return
             os.close(reader)
-            if is_copy:
-                die_with(parent)
-            self.end.send(self.attempt(work, writer))
-            if is_copy:
-                os._exit(0)
-            return
-        os.close(writer)
-        word = os.read(reader, 1000)
-        os.close(reader)
-        if word == DONE and is_copy:
-            os._exit(0)
-        if word != DONE:
-            self.end.send({"refused": self.reason(word, time.monotonic() - began), "pid": os.getpid()})
+            self.lifeline = writer
+        reply = self.attempt(work, self.lifeline)
+        if self.access != "read":
+            self.let_go(DISMISSED)
+        self.end.send(reply)
 
-    def attempt(self, work: Callable[[], dict[str, Any]], writer: int) -> dict[str, Any]:
-        """The answer; or else the process ends. The copy that waits learns of it by the pipe's end."""
+    def wait(self, reader: int) -> None:
+        """In the copy: wait for the end of the process that holds the other end of the lifeline, and be the
+        world."""
+        word = os.read(reader, MAX_REASON)
+        os.close(reader)
+        if word == DISMISSED:
+            os._exit(0)
+        self.end.send({"died": word.decode(errors="replace"), "pid": os.getpid()})
+
+    def let_go(self, word: bytes = b"") -> None:
+        """Let go of the lifeline; may be called twice."""
+        if self.lifeline is not None:
+            os.write(self.lifeline, word)
+            os.close(self.lifeline)
+            self.lifeline = None
+
+    def attempt(self, work: Callable[[], dict[str, Any]], lifeline: int) -> dict[str, Any]:
+        """The answer; or else the process ends, and the copy learns of it by the lifeline."""
         signal.setitimer(signal.ITIMER_PROF, self.seconds)
         signal.setitimer(signal.ITIMER_REAL, self.seconds * PATIENCE)
         try:
-            reply = {"done": work()}
+            reply: dict[str, Any] = {"done": work()}
         except Refused as refusal:
             reply = {"refused": str(refusal)}
         except (GiveWay, MemoryError) as reason:
-            os.write(writer, str(reason).encode()[:900] or b"it takes too much memory")
+            os.write(lifeline, (str(reason) or TOO_MUCH).encode()[:MAX_REASON])
             os._exit(0)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        os.write(writer, DONE)
-        os.close(writer)
         return reply
-
-    def reason(self, word: bytes, waited: float) -> str:
-        """Why a statement came to nothing."""
-        if word:
-            return f"{word.decode(errors='replace')}; nothing was changed by it"
-        if waited >= self.seconds:
-            return f"no result within {self.seconds:g} s; nothing was changed by it"
-        return "it broke the database, or takes too much memory; nothing was changed by it"
-
-
-def die_with(parent: int) -> None:
-    """Be killed when the process that we were forked from ends."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
