@@ -85,7 +85,7 @@ def main(doc: str | None, name: str, questions: Mapping[str, Callable[[Path, int
     parser.add_argument("--json", type=Path)
     parser.add_argument("--output-dir", type=Path, help="keep the runs here, and go on with those that are here")
     parser.add_argument("words", nargs="*", help="key=value for `agentgym train`")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if options.jobs > 1:
         os.environ["OMP_NUM_THREADS"] = "1"
     folder = options.output_dir or Path(tempfile.mkdtemp(prefix=f"{name}-"))

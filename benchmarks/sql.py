@@ -3,7 +3,7 @@
     python benchmarks/sql.py results [--seeds 5] [--jobs 1] [--json FILE]
         recipe sql: success on schemas drawn after training with the results on, swapped and off, and by level
     python benchmarks/sql.py trees
-        the same cold start, then groups of 16: trajectories that fork their database after an answer (4 from the
+        from the cold start of the same run, groups of 16: trajectories that fork their database after an answer (4 from the
         prompt, the others branch off) against 16 from the prompt; success once both have sampled equally many
         tokens
 
@@ -28,6 +28,7 @@ from agentgym.trainers.evaluate import succeeded
 TREES = (
     "stages.rl.rollout={name='entropy_branching', initial_rollouts=4, branch_probability=0.5, entropy_weight=0.2}"
 )
+RECIPE = Path(__file__).parent.parent / "trainers" / "recipes" / "sql.toml"
 GROUPS = ["group_size=16", "stages.rl.batch_size=8", "eval_every=5"]
 
 
@@ -52,9 +53,14 @@ def results(folder: Path, seed: int, words: list[str]) -> Row:
 
 
 def trees(folder: Path, seed: int, words: list[str]) -> Row:
-    """One cold start, then both; the last evaluations before the tokens of the one that sampled fewer."""
-    start, _ = runs.train("sql", folder, f"start{seed}", seed, [*words, "stages.rl.steps=0"])
-    shared = [*GROUPS, *words, f"model={start}", "env.prompt=plain", "stages.cold_start.steps=0"]
+    """From the cold start of `results`, both; the last evaluations before the tokens of the one that sampled fewer."""
+    runs.train("sql", folder, f"sql{seed}", seed, words)
+    first = next(row for row in read_metrics(folder / f"sql{seed}") if row.get("evaluation") == "cold_start")
+    start = folder / f"sql{seed}" / "checkpoints" / f"step_{first['step']}"
+    head, _, rl = RECIPE.read_text(encoding="utf-8").split("[[stages]]")
+    alone = folder / "rl.toml"
+    alone.write_text(f"{head}[[stages]]{rl}", encoding="utf-8")
+    shared = ["-c", str(alone), *GROUPS, *words, f"model={start}", "env.prompt=plain"]
     for name, more in (("trees", [TREES]), ("flat", [])):
         runs.train("sql", folder, f"{name}{seed}", seed, [*shared, *more])
     curves = {name: curve(folder / f"{name}{seed}") for name in ("trees", "flat")}
@@ -62,7 +68,7 @@ def trees(folder: Path, seed: int, words: list[str]) -> Row:
     reached = {
         name: [success for sampled, success in points if sampled <= tokens][-1] for name, points in curves.items()
     }
-    return {"after the cold start": runs.after(folder / f"start{seed}", "cold_start"), **reached, "tokens": tokens}
+    return {"after the cold start": first["eval/success"], **reached, "tokens": tokens}
 
 
 def curve(run: Path) -> list[tuple[float, float]]:
