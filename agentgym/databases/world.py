@@ -93,12 +93,17 @@ class World:
             self._pidfd = None
 
     async def _do(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        began = time.monotonic()
-        reply = await self._ask(request)
-        if "died" in reply:
-            late = time.monotonic() - began >= self._config.seconds
-            reason = f"no result within {self._config.seconds:g} s" if late else CRASHED
-            raise SqlError(f"{reply['died'] or reason}; nothing was changed by it")
+        """What comes of a request. What its process dies of without a reason is tried again, since somebody else
+        may have killed it: who dies of the statement dies twice."""
+        for reason in ("", CRASHED):
+            began = time.monotonic()
+            reply = await self._ask(request)
+            if "died" not in reply:
+                break
+            if time.monotonic() - began >= self._config.seconds:
+                reason = f"no result within {self._config.seconds:g} s"
+            if reason := reply["died"] or reason:
+                raise SqlError(f"{reason}; nothing was changed by it")
         if "refused" in reply:
             raise SqlError(reply["refused"])
         done: dict[str, Any] = reply["done"]

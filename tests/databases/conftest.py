@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import duckdb
@@ -31,9 +31,7 @@ async def host() -> AsyncIterator[WorldHost]:
         yield host
     finally:
         await host.close()
-    async with asyncio.timeout(10):
-        while descendants().keys() - before:
-            await asyncio.sleep(0.01)
+    await until(lambda: not descendants().keys() - before)
 
 
 @pytest.fixture(params=DIALECTS)
@@ -46,6 +44,20 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 def people(dialect: Dialect) -> Template:
     """Three people, by a script."""
     return Template(dialect, script=PEOPLE)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Returns when the condition holds; fails after half a minute."""
+    async with asyncio.timeout(30):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def ended(*pids: int) -> None:
+    """Returns when there is none of these processes any more."""
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def write_file(dialect: Dialect, path: Path, script: str = PEOPLE) -> Template:

@@ -82,7 +82,6 @@ async def said_to(world: World, statement: str, name: str) -> str:
     try:
         table = await world.execute(statement, 5)
     except SqlError as error:
-        assert name not in HARMLESS or "takes too much" in str(error) or "no result within" in str(error)
         return str(error)
     assert name in HARMLESS, table
     return repr(table)

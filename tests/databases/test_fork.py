@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -22,9 +24,10 @@ from agentgym.errors import SqlError
 
 START = "CREATE TABLE t (k INTEGER, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, NULL);"
 SIBLINGS = 64
+COUNT = itertools.count()
 TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
-    "duckdb": "SELECT table_name FROM duckdb_tables() WHERE NOT temporary",
+    "duckdb": "SELECT table_name FROM duckdb_tables() WHERE NOT temporary AND database_name = current_database()",
 }
 numbers, names = st.integers(1, 5), st.sampled_from("abc")
 statements = st.one_of(
@@ -43,17 +46,26 @@ steps = st.tuples(st.integers(0, 9), st.one_of(statements, st.just("fork")))
 """In which world, and what: a statement or a fork."""
 
 
+@cache
+def instance() -> duckdb.DuckDBPyConnection:
+    """One for all, since to start one is slow."""
+    return duckdb.connect()
+
+
 class Alone:
     """A database by the library itself, in which a world's whole history is played."""
 
     def __init__(self, dialect: Dialect, history: Sequence[str]) -> None:
-        self.connection: Any = (
-            sqlite3.connect(":memory:", isolation_level=None) if dialect == "sqlite" else duckdb.connect()
-        )
+        self.connection: Any
         self.dialect = dialect
         self.errors = (sqlite3.Error, duckdb.Error)
-        self.connection.executescript(START) if dialect == "sqlite" else self.connection.execute(START)
-        for statement in history:
+        if dialect == "sqlite":
+            self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        else:
+            self.connection = instance().cursor()
+            name = f"alone{next(COUNT)}"
+            self.connection.execute(f"ATTACH ':memory:' AS {name}; USE {name}")
+        for statement in [*START.split(";")[:-1], *history]:
             self.run(statement)
 
     def run(self, statement: str) -> None:
@@ -108,7 +120,7 @@ def test_any_program_of_statements_and_forks(dialect: Dialect) -> None:
     with asyncio.Runner() as runner:
         host = runner.run(Worlds().open())
 
-        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
         @given(st.lists(steps, min_size=8, max_size=25))
         def check(program: list[tuple[int, str]]) -> None:
             runner.run(play(host, dialect, program))

@@ -59,9 +59,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     kept.write_text("x")
     words = [sys.executable, "-c", PROGRAM, str(new), str(kept), json.dumps(ATTEMPTS)]
     path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": path}, check=True
-    )
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": path}, check=True)
     assert [path.name for path in folder.iterdir()] == ["kept"]
     found: dict[str, object] = json.loads(done.stdout.splitlines()[0])
     return found

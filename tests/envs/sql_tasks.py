@@ -17,7 +17,7 @@ INSERT INTO sales VALUES (1, 2), (1, 5), (3, 4), (2, 1);
 """
 OTHER = """
 CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, price REAL, stock INTEGER);
-INSERT INTO items VALUES (1, 'chair', 12.5, 2), (2, 'lamp', 7.0, 11), (3, 'sofa', 450.0, 1);
+INSERT INTO items VALUES (1, 'chair', 12.5, 2), (2, 'lamp', 7.0, 11), (3, 'sofa', 450.0, 5), (4, 'bench', 60.0, 1);
 CREATE TABLE sales (item INTEGER, amount INTEGER);
 INSERT INTO sales VALUES (1, 3), (2, 9), (2, 30);
 """

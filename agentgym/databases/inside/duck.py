@@ -25,6 +25,8 @@ LOCKED = {
 }
 READ = {"SELECT", "EXPLAIN", "MULTI"}  # MULTI: a PIVOT
 WRITE = READ | {"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "ALTER", "DROP"}
+SILENT = {"CREATE", "ALTER", "DROP", "TRANSACTION"}
+"""What has no result worth telling."""
 ALLOWED: dict[Access, set[str]] = {"read": READ, "write": WRITE, "transaction": WRITE | {"TRANSACTION"}}
 BROKEN = (duckdb.FatalException, duckdb.InternalException)
 SHOWN = "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal AND NOT temporary"
@@ -60,9 +62,7 @@ class DuckDb:
             kind = statement.type.name
             if kind not in ALLOWED[access]:
                 raise Refused(f"{kind.replace('_', ' ')} is not allowed here")
-            self.connection.execute(statement)
-            columns = [name for name, *_ in self.connection.description or ()]
-            table = fetch(self.connection, columns, max_rows)
+            return self.ask(statement, max_rows) if access == "read" else self.run(statement, max_rows)
         except (MemoryError, duckdb.OutOfMemoryException):
             raise GiveWay("it takes too much memory") from None
         except BROKEN as error:
@@ -74,7 +74,21 @@ class DuckDb:
             RuntimeError,
         ) as error:  # a kind of statement, or a text, that the library does not know
             raise Refused(f"not a statement that is allowed here: {_first_line(error)}") from None
-        return table
+
+    def ask(self, statement: duckdb.Statement, max_rows: int) -> Table:
+        """Run a statement that must not change anything, such as an EXPLAIN ANALYZE of one that would."""
+        self.connection.execute("BEGIN TRANSACTION READ ONLY")
+        try:
+            return self.run(statement, max_rows)
+        finally:
+            self.connection.execute("ROLLBACK")
+
+    def run(self, statement: duckdb.Statement, max_rows: int) -> Table:
+        """Run a statement."""
+        self.connection.execute(statement)
+        if statement.type.name in SILENT:
+            return Table((), ())
+        return fetch(self.connection, [name for name, *_ in self.connection.description or ()], max_rows)
 
     def state(self) -> dict[str, Table]:
         """See Engine."""

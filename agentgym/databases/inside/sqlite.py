@@ -60,6 +60,7 @@ PRAGMAS = {
 FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
 NAMED = re.compile(r"(?:no such \w+|ambiguous column name|table \w+ has no column named):? ([^\s()]+)")
 """Complaints about a name."""
+TEXTS = re.compile("'[^']*'")
 WAL = slice(18, 20)
 """Bytes of a file's header that say whether it has a write-ahead log, which none in memory has."""
 
@@ -139,7 +140,8 @@ class Sqlite:
         if complaint == "incomplete input":
             return len(sql.rstrip())
         word = NAMED.match(complaint)
-        found = re.search(rf"(?<!\w){re.escape(word[1])}(?!\w)", sql, re.IGNORECASE) if word else None
+        names = TEXTS.sub(lambda text: " " * len(text[0]), sql)
+        found = re.search(rf"(?<!\w){re.escape(word[1])}(?!\w)", names, re.IGNORECASE) if word else None
         return found.start() if found else None
 
     def complaint(self, sql: str) -> str:

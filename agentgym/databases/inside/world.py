@@ -18,7 +18,7 @@ from agentgym.databases.inside.engine import Engine, GiveWay, Refused
 from agentgym.databases.wire import write_table
 
 Load = Callable[[Template], Engine]
-DISMISSED = b"\0"
+STARTED, FINISHED = b"\1", b"\2"
 MAX_REASON = 1000
 TOO_MUCH = "it takes too much memory"
 PATIENCE = 10
@@ -93,31 +93,35 @@ class World:
     def run(self, work: Callable[[], dict[str, Any]]) -> None:
         """Do `work`, and answer with what comes of it, while a copy of this process waits."""
         if self.lifeline is None:
-            reader, writer = os.pipe()
+            reader, self.lifeline = os.pipe()
+            os.write(self.lifeline, STARTED)
             if os.fork() == 0:
-                os.close(writer)
+                self.let_go()
                 self.wait(reader)
                 return
             os.close(reader)
-            self.lifeline = writer
+        else:
+            os.write(self.lifeline, STARTED)
         reply = self.attempt(work, self.lifeline)
         if self.access != "read":
-            self.let_go(DISMISSED)
+            self.let_go()
         self.end.send(reply)
 
     def wait(self, reader: int) -> None:
-        """In the copy: wait for the end of the process that holds the other end of the lifeline, and be the
-        world."""
-        word = os.read(reader, MAX_REASON)
+        """In the copy: wait until nobody holds the other end of the lifeline any more. Who died of a statement is
+        followed; who ended otherwise is not, since that is none of the policy's doing."""
+        said = b""
+        while word := os.read(reader, MAX_REASON):
+            said = (said + word)[-MAX_REASON:]
         os.close(reader)
-        if word == DISMISSED:
+        _, started, reason = said.rpartition(FINISHED)[2].partition(STARTED)
+        if not started:
             os._exit(0)
-        self.end.send({"died": word.decode(errors="replace"), "pid": os.getpid()})
+        self.end.send({"died": reason.decode(errors="replace"), "pid": os.getpid()})
 
-    def let_go(self, word: bytes = b"") -> None:
+    def let_go(self) -> None:
         """Let go of the lifeline; may be called twice."""
         if self.lifeline is not None:
-            os.write(self.lifeline, word)
             os.close(self.lifeline)
             self.lifeline = None
 
@@ -130,8 +134,9 @@ class World:
         except Refused as refusal:
             reply = {"refused": str(refusal)}
         except (GiveWay, MemoryError) as reason:
-            os.write(lifeline, (str(reason) or TOO_MUCH).encode()[:MAX_REASON])
+            os.write(lifeline, (str(reason) or TOO_MUCH).encode()[: MAX_REASON // 2])
             os._exit(0)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        os.write(lifeline, FINISHED)
         return reply
