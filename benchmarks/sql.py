@@ -3,9 +3,9 @@
     python benchmarks/sql.py results [--seeds 5] [--jobs 1] [--json FILE]
         recipe sql: success on schemas drawn after training with the results on, swapped and off, and by level
     python benchmarks/sql.py trees
-        from the cold start of the same run, groups of 16: trajectories that fork their database after an answer (4 from the
-        prompt, the others branch off) against 16 from the prompt; success once both have sampled equally many
-        tokens
+        from the cold start of the same run, groups of 16: trajectories that fork their database after an answer
+        (4 from the prompt, the others branch off) against 16 from the prompt; success once both have sampled
+        equally many tokens
 
 Every evaluation of `results` draws 256 questions about databases that are made with a seed taken from the
 operating system after training ended.
@@ -53,7 +53,7 @@ def results(folder: Path, seed: int, words: list[str]) -> Row:
 
 
 def trees(folder: Path, seed: int, words: list[str]) -> Row:
-    """From the cold start of `results`, both; the last evaluations before the tokens of the one that sampled fewer."""
+    """From the cold start of `results`, both; the last evaluations before the tokens of who sampled fewer."""
     runs.train("sql", folder, f"sql{seed}", seed, words)
     first = next(row for row in read_metrics(folder / f"sql{seed}") if row.get("evaluation") == "cold_start")
     start = folder / f"sql{seed}" / "checkpoints" / f"step_{first['step']}"
