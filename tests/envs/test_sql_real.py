@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from agentgym.config import build
 from agentgym.database import Table
 from agentgym.envs.sql_grading import is_ordered, right_rows
 from agentgym.envs.tasks.source import task_source
+from agentgym.services import Services
 from agentgym.types import Task
 
 from .spider_match import suite_match
@@ -140,3 +142,26 @@ def test_verdicts_are_those_of_the_test_suite(data: Path, step: int) -> None:
             assert reason, (kind, task.id, task.answer)
             reasons[reason] += 1
     assert reasons.total() <= 0.005 * pairs, (pairs, reasons)
+
+
+async def test_played_for_real(data: Path) -> None:
+    """In the environment, on databases that are forked: the gold query is paid, its rows written down are not."""
+    config = build("env", {"name": "sql", "prompt": "plain"})
+    async with Services() as services:
+        env = config.make(services)
+        for name in ("spider_dk", "restaurants", "geoquery"):
+            for task in tasks(data, name)[7::60]:
+                rows, _ = rows_of(task, task.answer) or ([], [])
+                written = " union all ".join(f"select {', '.join(map(literal, row))}" for row in rows[:50])
+                for answer, right in ((task.answer, True), (written or "select 1 where 0", False)):
+                    await env.reset(seed=0, options={"task": task})
+                    result = await env.step(f"<answer>\n{answer}\n</answer>")
+                    assert result.terminated
+                    assert result.info["success"] is right, (task.id, answer)
+        await env.close()
+
+
+def literal(value: object) -> str:
+    return (
+        "null" if value is None else "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+    )
