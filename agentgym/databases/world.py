@@ -46,6 +46,8 @@ class World:
         """Make it the world of a template. Raises TaskError for one that cannot be loaded."""
         fields = {"dialect": template.dialect, "file": template.file, "script": template.script}
         reply = await self._ask({"do": "load", "template": fields})
+        if "unsafe" in reply:
+            raise EnvError(f"there can be no walls around a database here: {reply['unsafe']}")
         if "refused" in reply:
             what = template.file or "a script"
             raise TaskError(f"the {template.dialect} database of {what} cannot be loaded: {reply['refused']}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from agentgym.errors import EnvError
 
 if TYPE_CHECKING:
     from agentgym.databases.host import WorldHost
@@ -32,6 +35,10 @@ class Worlds:
         return START_SECONDS + self.seconds * SLOWEST
 
     async def open(self) -> WorldHost:
+        """Raises EnvError where there can be no walls around a database."""
         from agentgym.databases.host import WorldHost
+        from agentgym.sandboxes.inside import seccomp
 
+        if not (sys.platform.startswith("linux") and seccomp.SUPPORTED):
+            raise EnvError("databases need Linux on x86_64 or aarch64, whose kernel can put walls around them")
         return WorldHost(self)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import re
 import resource
-from pathlib import Path
 
 from agentgym.sandboxes.inside import kernel, seccomp
 from agentgym.sandboxes.inside.seccomp import ABSENT, ANY_BIT, EQUAL, LET, REFUSE, RETURN, instruction
+from agentgym.sandboxes.inside.zygote import mapped
 
 NOBODY = 65534
 DESCRIPTORS = 32
@@ -87,12 +86,6 @@ def confine(memory: int) -> None:
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     seccomp.load(compiled())
-
-
-def mapped() -> int:
-    """Bytes of address space in use."""
-    [kilobytes] = re.findall(r"^VmSize:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(kilobytes) << 10
 
 
 @functools.cache

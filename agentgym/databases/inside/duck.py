@@ -5,8 +5,8 @@ from __future__ import annotations
 import duckdb
 
 from agentgym.database import Access, Table, Template
-from agentgym.databases.inside.confine import mapped
 from agentgym.databases.inside.engine import GiveWay, Refused, fetch, quoted
+from agentgym.sandboxes.inside.zygote import mapped
 
 OPENED: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,

@@ -7,6 +7,7 @@ for too long: nobody needs to be alive for that.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -26,13 +27,14 @@ PATIENCE = 10
 
 
 class World:
-    """end: where the host is heard. engine: its database. seconds: of processor time that a statement may take."""
+    """end: where the host is heard. load: makes a database of a template. confine: puts up the walls. seconds: of
+    processor time that a statement may take."""
 
     engine: Engine
 
-    def __init__(self, end: End, load: Load, seconds: float) -> None:
+    def __init__(self, end: End, load: Load, confine: Callable[[], None], seconds: float) -> None:
         self.end = end
-        self.load = load
+        self.load, self.confine = load, confine
         self.seconds = seconds
         self.access: Access = "read"
         self.lifeline: int | None = None  # to the copy that waits
@@ -62,6 +64,13 @@ class World:
         except Exception as error:  # whatever is wrong with a file
             self.end.send({"refused": f"{type(error).__name__}: {error}"})
             os._exit(0)
+        try:
+            self.confine()
+        except OSError as error:
+            self.end.send({"unsafe": str(error)})
+            os._exit(0)
+        gc.collect()
+        gc.freeze()  # the collector would otherwise touch, and so copy, every shared page
         self.end.send({"done": {}})
 
     def execute(self, sql: str, rows: int) -> dict[str, Any]:
