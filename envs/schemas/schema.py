@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agentgym.database import Dialect, Template
-from agentgym.envs.calling import need
 from agentgym.errors import TaskError
 
 Key = tuple[str, ...]
@@ -90,7 +89,6 @@ def connect(dialect: Dialect, file: str = ":memory:") -> Connection:
             lite.set_progress_handler(lambda: True, STEPS)
             connection: Connection = lite
         else:
-            need("duckdb", "duckdb")
             import duckdb
 
             connection = duckdb.connect(file, read_only=file != ":memory:", config={"threads": 1})
