@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
 
 from agentgym.database import Dialect, Template
 from agentgym.databases.host import WorldHost
+from agentgym.databases.inside.engine import GiveWay, Refused
+from agentgym.databases.server import ENGINES
 from agentgym.databases.world import World
 from agentgym.errors import SqlError
 
@@ -109,3 +112,20 @@ async def test_a_trigger_may_no_more_than_who_sets_it_off(host: WorldHost) -> No
     with pytest.raises(SqlError, match="load_extension is not allowed here"):
         await world.execute("DELETE FROM people", 1)
     assert await rows(world) == ROWS
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "duckdb"])
+def test_the_database_alone_keeps_off_files_and_the_network(tmp_path: Path, dialect: Dialect) -> None:
+    """Without the kernel's walls, which test_walls.py tries without a database."""
+    secret, new = tmp_path / "secret.csv", tmp_path / "new"
+    secret.write_text(f"{SECRET}\n")
+    engine = ENGINES[dialect](Template(dialect, script=PEOPLE))
+    engine.lock(128 << 20)
+    for name, statement in (BOTH | (SQLITE if dialect == "sqlite" else DUCKDB)).items():
+        if not {"{secret}", "{new}", "{port}", "/"}.intersection(re.findall(r"\{\w+\}|/", statement)):
+            continue
+        filled = statement.replace("{secret}", str(secret)).replace("{new}", str(new)).replace("{port}", "9")
+        with pytest.raises((Refused, GiveWay)) as refusal:
+            engine.execute(filled, 5, "transaction")
+        assert SECRET not in str(refusal.value), name
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
