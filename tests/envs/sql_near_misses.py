@@ -123,12 +123,11 @@ def visibly_off(case: Case) -> Miss:
 
 
 def whole_number_off_by_one(case: Case) -> Miss:
-    return case.other(_each(int, lambda value: value + 1), False) if _keeps_no_set(case) else None
+    return case.other(_each(int, lambda value: value + 1), False)
 
 
 def whole_number_as_float(case: Case) -> Miss:
-    changed = case.other(_each(int, float), True)
-    return changed or ([_each(int, float)(rows) for rows in case.gold], True) if _has(case, int) else None
+    return ([_each(int, float)(rows) for rows in case.gold], True) if _has(case, int) else None
 
 
 def number_as_text(case: Case) -> Miss:
@@ -220,11 +219,6 @@ def _has(case: Case, kind: type) -> bool:
 def _in_one_order(case: Case) -> bool:
     """Whether the rows turned round are other rows, in any order of the columns."""
     return any(Counter(zip(*rows[::-1], strict=True)) != Counter(zip(*rows, strict=True)) for rows in case.gold)
-
-
-def _keeps_no_set(case: Case) -> bool:
-    """Whether a step to the next number leads to other rows, as it does where they are finitely many."""
-    return any(case.gold) and _has(case, int)
 
 
 def _turns_into(found: list[Rows], gold: list[Rows]) -> bool:
