@@ -12,7 +12,6 @@ from agentgym.envs.ledgers.ledger import Ledger, LedgerTable
 Level = Literal["lookup", "count", "aggregate", "top", "join", "copy", "delete"]
 LOOK = "select sql from sqlite_master where type='table'"
 """Shows all tables, in SQLite and in DuckDB."""
-DONE = "done"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from agentgym.database import Dialect
 from agentgym.env import Split
 from agentgym.envs.ledgers.ledger import Ledger
-from agentgym.envs.ledgers.questions import DONE, LOOK, Level, ask
+from agentgym.envs.ledgers.questions import LOOK, Level, ask
 from agentgym.envs.tasks.splits import in_split
 from agentgym.errors import ConfigError
 from agentgym.types import Task
@@ -65,11 +65,10 @@ class Ledgers:
             "gold": [question.solution] if changes else question.solution,
             "steps": [LOOK, *question.statements],
         }
-        answer = DONE if question.answer is None else question.answer
         if info["answers_with"] == "query":
             info["second"] = self._template(replace(ledger, other=True))
-            answer = question.solution
-        return Task(f"ledger {ledger.seed} {number}", question.text, answer, info)
+        answer = question.answer if info["answers_with"] == "value" else question.solution
+        return Task(f"ledger {ledger.seed} {number}", question.text, str(answer), info)
 
     def _template(self, ledger: Ledger) -> dict[str, Any]:
         return {"dialect": self.dialect, "script": _script(ledger)}
