@@ -80,9 +80,11 @@ class WorldHost:
         return world
 
     async def _drop_unused(self) -> None:
-        idle = [template for template, loaded in self._templates.items() if not loaded.users]
-        for template in idle[: max(0, len(self._templates) - self.config.templates)]:
-            await self._drop(template)
+        while len(self._templates) > self.config.templates:
+            unused = next((template for template, loaded in self._templates.items() if not loaded.users), None)
+            if unused is None:
+                return
+            await self._drop(unused)  # meanwhile others may be used, or dropped
 
     async def _drop(self, template: Template) -> None:
         task = self._templates.pop(template).world
