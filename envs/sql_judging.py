@@ -61,16 +61,16 @@ class Verdict:
 
 
 async def judge_query(question: Question, answer: str, host: DatabaseHost) -> Verdict:
-    """Whether a query finds what a gold query does, in fresh worlds that the policy never saw."""
+    """Whether a query finds what a gold query does, in fresh worlds, and before a gold query runs there."""
     found: list[Table] = []
     golds: list[list[Table]] = []
     for template in filter(None, (question.database, question.second)):
         async with fresh(host, template, "read") as world:
-            golds.append([await run_gold(world, gold) for gold in question.golds])
             try:
                 found.append(await world.execute(answer, MAX_ROWS))
             except SqlError as error:
                 return Verdict(False, str(error))
+            golds.append([await run_gold(world, gold) for gold in question.golds])
     pairs = [list(zip(found, gold, strict=True)) for gold in zip(*golds, strict=True)]
     return Verdict(any(sql_grading.right_rows(each, question.ordered) for each in pairs))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,26 @@ async def test_a_trigger_may_no_more_than_who_sets_it_off(host: WorldHost) -> No
     with pytest.raises(SqlError, match="load_extension is not allowed here"):
         await world.execute("DELETE FROM people", 1)
     assert await rows(world) == ROWS
+
+
+async def test_the_state_cannot_be_played_by_something_of_the_same_name(host: WorldHost, people: Template) -> None:
+    world = await host.open(people, "transaction")
+    tricks = {
+        "sqlite": [
+            "CREATE TEMP TABLE people AS SELECT 9 AS id, 'Zoe' AS name",
+            "CREATE TEMP VIEW sqlite_schema AS SELECT 'table' AS type, 'people' AS name",
+        ],
+        "duckdb": [
+            "CREATE TEMP TABLE people AS SELECT 9 AS id, 'Zoe' AS name",
+            "CREATE MACRO duckdb_tables() AS TABLE SELECT 'x' AS schema_name, 'x' AS table_name, "
+            "false AS internal, false AS temporary",
+        ],
+    }
+    for trick in tricks[people.dialect]:
+        with suppress(SqlError):
+            await world.execute(trick, 1)
+    state = await world.state()
+    assert {name: tuple(sorted(table.rows)) for name, table in state.items()} == {"people": ROWS}
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "duckdb"])

@@ -29,7 +29,7 @@ SILENT = {"CREATE", "ALTER", "DROP", "TRANSACTION"}
 """What has no result worth telling."""
 ALLOWED: dict[Access, set[str]] = {"read": READ, "write": WRITE, "transaction": WRITE | {"TRANSACTION"}}
 BROKEN = (duckdb.FatalException, duckdb.InternalException)
-SHOWN = "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal AND NOT temporary"
+SHOWN = "SELECT schema_name, table_name FROM system.main.duckdb_tables() WHERE NOT internal AND NOT temporary"
 
 
 class DuckDb:
@@ -98,8 +98,8 @@ class DuckDb:
         }
 
     def table(self, schema: str, name: str) -> Table:
-        """One of them."""
-        self.connection.execute(f"SELECT * FROM {quoted(schema)}.{quoted(name)}")
+        """One of them, and not a temporary one of its name."""
+        self.connection.execute(f"SELECT * FROM memory.{quoted(schema)}.{quoted(name)}")
         columns = tuple(column for column, *_ in self.connection.description or ())
         return Table(columns, tuple(self.connection.fetchall()))
 

@@ -156,13 +156,13 @@ class Sqlite:
         """See Engine."""
         self.access = "read"
         names = self.connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+            "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
         ).fetchall()
         return {name: self.table(name) for (name,) in names}
 
     def table(self, name: str) -> Table:
-        """One of them."""
-        cursor = self.connection.execute(f"SELECT * FROM {quoted(name)}")
+        """One of them, and not a temporary one of its name."""
+        cursor = self.connection.execute(f"SELECT * FROM main.{quoted(name)}")
         return Table(tuple(column for column, *_ in cursor.description), tuple(cursor.fetchall()))
 
 
