@@ -43,7 +43,7 @@ class Sql(ToolTurnsConfig):
 
     runs_programs: ClassVar[bool] = False
 
-    tasks: Spec = "sql_worlds"
+    tasks: Spec = "ledgers"
     protocol: Spec = field(default_factory=lambda: {"name": "search_r1"})
     max_rows: int = 20
     observation_tokens: int = 500
