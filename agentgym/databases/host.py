@@ -116,7 +116,7 @@ class Server:
                     env={
                         "PATH": os.defpath,
                         "LANG": "C.UTF-8",
-                        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
                     },
                     start_new_session=True,
                 )
