@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from agentgym.database import Access, Table, Template
-from agentgym.databases.inside.engine import GiveWay, Refused, fetch, quoted
+from agentgym.databases.inside.engine import GiveWay, Refused, fetch, fetch_whole, quoted
 from agentgym.sandboxes.inside.zygote import mapped
 
 OPENED: dict[str, str | bool | int | float | list[str]] = {
@@ -98,8 +98,7 @@ class DuckDb:
     def table(self, schema: str, name: str) -> Table:
         """One of them, and not a temporary one of its name."""
         self.connection.execute(f"SELECT * FROM memory.{quoted(schema)}.{quoted(name)}")
-        columns = tuple(column for column, *_ in self.connection.description or ())
-        return Table(columns, tuple(self.connection.fetchall()))
+        return fetch_whole(self.connection, [column for column, *_ in self.connection.description or ()])
 
 
 def _qualified(schema: str, name: str) -> str:
