@@ -5,6 +5,7 @@ AgentgymError
 │   ├── ConfigError      an unknown key or name, a value of the wrong type
 │   └── TaskError        a task file that is missing or malformed
 ├── ToolError        the tool refuses the call; its text goes to the policy as an observation
+│   └── SqlError         a statement that the database refuses, or that takes too much
 ├── ToolTimeout      the tool gave no answer in time: tool_timeout
 ├── ToolFailed       the tool broke, or cannot be had: env_error
 ├── EnvError         the environment broke, or cannot be had: env_error
@@ -38,6 +39,10 @@ class TaskError(UserError):
 
 class ToolError(AgentgymError):
     """The tool refuses the call; the text reaches the policy."""
+
+
+class SqlError(ToolError):
+    """A statement that the database refuses, or that takes too much; the text says where in it."""
 
 
 class ToolTimeout(AgentgymError, TimeoutError):

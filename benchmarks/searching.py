@@ -15,66 +15,21 @@ training ended.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import os
 import random
 import re
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from urllib.request import urlopen
 
-from rich.console import Console
-from rich.table import Table
+from runs import TASKS, Row, after, agentgym, evaluate, main, success, train
 
 from agentgym.config import build
-from agentgym.runlog import read_forests, read_metrics
 from agentgym.services import Services
-from agentgym.trainers.evaluate import succeeded
 from agentgym.types import Group
-
-TASKS = 256
-Row = dict[str, Any]
-
-
-def agentgym(*words: str) -> str:
-    """Run the command line; its standard output. Raises with its error output when it fails."""
-    command = [sys.executable, "-m", "agentgym", *words]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} exited with {done.returncode}:\n{done.stderr}")
-    return done.stdout
-
-
-def train(folder: Path, name: str, seed: int, words: list[str]) -> tuple[Path, float]:
-    """One run, or the one that is there already: its last checkpoint, and how long it took in seconds."""
-    run = folder / name
-    if not (run / "report.html").exists():  # written when all is done
-        agentgym("train", "env=search", f"seed={seed}", f"output_dir={folder}", f"run_name={name}", *words)
-    rows = read_metrics(run)
-    last = [row for row in rows if "evaluation" in row][-1]
-    return run / "checkpoints" / f"step_{last['step']}", last["time"] - rows[0]["time"]
-
-
-def evaluate(checkpoint: Path, seed: int, words: list[str]) -> list[Group]:
-    """The episodes of `agentgym eval` on fresh tasks."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "episodes.jsonl"
-        base = ["eval", "env=search", f"model={checkpoint}", f"seed={seed}", "env.prompt=plain", "-n", str(TASKS)]
-        agentgym(*base, *words, "--save", str(file))
-        return list(read_forests(file))
-
-
-def success(groups: list[Group]) -> float:
-    """Share of episodes with the right answer."""
-    return statistics.fmean(succeeded(group.turns[-1].info) for group in groups)
 
 
 def calls(groups: list[Group], key: str, value: object) -> float:
@@ -84,13 +39,14 @@ def calls(groups: list[Group], key: str, value: object) -> float:
 
 def search(folder: Path, seed: int, words: list[str]) -> Row:
     """Train once; evaluate with the search on, swapped and off."""
-    checkpoint, seconds = train(folder, f"search{seed}", seed, words)
-    start = next(row for row in read_metrics(folder / f"search{seed}") if "evaluation" in row)["eval/success"]
+    checkpoint, seconds = train("search", folder, f"search{seed}", seed, words)
     fresh = random.SystemRandom().getrandbits(31)
     modes = ("on", "swapped", "off")
-    played = {mode: evaluate(checkpoint, fresh, ["env.k=1", f"env.tool_output={mode}"]) for mode in modes}
+    played = {
+        mode: evaluate("search", checkpoint, fresh, ["env.k=1", f"env.tool_output={mode}"]) for mode in modes
+    }
     return {
-        "after the cold start": start,
+        "after the cold start": after(folder / f"search{seed}", "cold_start"),
         **{mode: success(groups) for mode, groups in played.items()},
         **{f"searches, {hops} hop{'s' * (hops > 1)}": calls(played["on"], "hops", hops) for hops in (1, 2)},
         "seconds": seconds,
@@ -117,13 +73,13 @@ def judge(folder: Path, seed: int, words: list[str]) -> Row:
     demos = ["env.demo_error_rate=0.6", "env.demo_direct_rate=0"]
     start = ["stages.cold_start.steps=600", "stages.cold_start.batch_size=32"]
     shared = [*ASTRAY, *demos, *start, *words]
-    judged, seconds = train(folder, f"judged{seed}", seed, [*shared, *JUDGED])
-    plain, _ = train(folder, f"plain{seed}", seed, shared)
+    judged, seconds = train("search", folder, f"judged{seed}", seed, [*shared, *JUDGED])
+    plain, _ = train("search", folder, f"plain{seed}", seed, shared)
     fresh = random.SystemRandom().getrandbits(31)
-    groups = evaluate(judged, fresh, [*ASTRAY, "env.judge=keep"])
+    groups = evaluate("search", judged, fresh, [*ASTRAY, "env.judge=keep"])
     return {
         "judged": success(groups),
-        "plain": success(evaluate(plain, fresh, ASTRAY)),
+        "plain": success(evaluate("search", plain, fresh, ASTRAY)),
         "always yes": asyncio.run(unthinking(fresh, "yes")),
         "always no": asyncio.run(unthinking(fresh, "no")),
         "balanced accuracy": balanced(groups),
@@ -182,7 +138,7 @@ FEW = [
 
 def calls_where_needed(folder: Path, seed: int, words: list[str]) -> Row:
     """Train on easy and hard tasks; evaluate each kind against a search server, which counts."""
-    checkpoint, seconds = train(folder, f"calls{seed}", seed, [EASY, *FEW, *words])
+    checkpoint, seconds = train("search", folder, f"calls{seed}", seed, [EASY, *FEW, *words])
     row: Row = {}
     for level, share in (("easy", 1.0), ("hard", 0.0)):
         world = folder / f"world-{level}-{seed}"
@@ -190,7 +146,7 @@ def calls_where_needed(folder: Path, seed: int, words: list[str]) -> Row:
         agentgym("init", "world", str(world), f"seed={fresh}", "passages=1000", "hops=[1]",
                  f"questions={TASKS}", f"easy_fraction={share}")  # fmt: skip
         with Server(world / "corpus.jsonl") as server:
-            groups = evaluate(checkpoint, fresh, [
+            groups = evaluate("search", checkpoint, fresh, [
                 f"env.tasks={world / 'questions.jsonl'}", "env.retriever=http", f"env.retriever.url={server.url}",
                 "env.k=1",
             ])  # fmt: skip
@@ -235,40 +191,5 @@ QUESTIONS: dict[str, Callable[[Path, int, list[str]], Row]] = {
 }
 
 
-def table(rows: list[Row]) -> Table:
-    """A row for each seed, and the medians with their spread."""
-    out = Table("seed", *rows[0])
-    for seed, row in enumerate(rows):
-        out.add_row(str(seed), *(f"{value:.3f}" for value in row.values()))
-    out.add_section()
-    for name, pick in (("median", statistics.median), ("lowest", min), ("highest", max)):
-        out.add_row(name, *(f"{pick([row[key] for row in rows]):.3f}" for key in rows[0]))
-    return out
-
-
-def main() -> None:
-    """Run the seeds, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("question", choices=QUESTIONS)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="seeds at the same time, a thread each if more than one"
-    )
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--output-dir", type=Path, help="keep the runs here, and go on with those that are here")
-    parser.add_argument("words", nargs="*", help="key=value for `agentgym train`")
-    options = parser.parse_intermixed_args()
-    if options.jobs > 1:
-        os.environ["OMP_NUM_THREADS"] = "1"
-    folder = options.output_dir or Path(tempfile.mkdtemp(prefix="searching-"))
-    question = QUESTIONS[options.question]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        rows = list(pool.map(lambda seed: question(folder, seed, options.words), range(options.seeds)))
-    Console().print(table(rows))
-    Console().print(f"{TASKS} fresh tasks per evaluation; sampled at temperature 1; runs in {folder}")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "searching", QUESTIONS)

@@ -1,4 +1,4 @@
-"""A policy by name: `nano`, `nano-search`, or any Hugging Face causal LM by path or id."""
+"""A policy by name: `nano`, `nano-search`, `nano-sql`, or any Hugging Face causal LM by path or id."""
 
 from __future__ import annotations
 

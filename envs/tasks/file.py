@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentgym.env import Split
-from agentgym.envs.tasks.splits import in_split
+from agentgym.envs.tasks.splits import in_split, take
 from agentgym.errors import TaskError
 from agentgym.types import Task
 
@@ -36,12 +36,7 @@ class File:
                 f"{self.path}: of its {len(every)} rows none is in the {split} split (holdout={self.holdout}, by "
                 "a hash of each id); env.tasks.holdout=0 trains on all, env.eval_tasks=FILE evaluates on others"
             )
-        if n is None:
-            return rows
-        drawn: list[Task] = []
-        while len(drawn) < n:
-            drawn += rng.sample(rows, min(len(rows), n - len(drawn)))
-        return drawn
+        return take(rows, n, rng)
 
     def _rows(self) -> tuple[Task, ...]:
         from agentgym.envs.tasks import rows

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 
 from agentgym.env import Split
 from agentgym.errors import ConfigError
@@ -31,3 +32,13 @@ def make_tasks(make: Callable[[], Task | None], n: int | None, split: Split, nam
         if task is not None and in_split(task.id, split):
             tasks.append(task)
     return tasks
+
+
+def take(tasks: Sequence[Task], n: int | None, rng: random.Random) -> list[Task]:
+    """All in order for None; else `n` in random order, each once before any comes twice."""
+    if n is None:
+        return list(tasks)
+    taken: list[Task] = []
+    while len(taken) < n:
+        taken += rng.sample(tasks, min(len(tasks), n - len(taken)))
+    return taken

@@ -171,7 +171,11 @@ def compiled() -> ctypes.Array[ctypes.c_char]:
 
 def install() -> None:
     """Put this process and all that it will start under the filter."""
-    buffer = compiled()
+    load(compiled())
+
+
+def load(buffer: ctypes.Array[ctypes.c_char]) -> None:
+    """Put them under any filter, given as the kernel takes it."""
     head = struct.pack("=H6xQ", len(buffer) // 8, ctypes.addressof(buffer))
     number = NUMBERS["seccomp"][ARCHITECTURES[MACHINE][1]]
     check(libc.syscall(number, SECCOMP_SET_MODE_FILTER, 0, head), "seccomp")

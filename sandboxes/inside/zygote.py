@@ -110,9 +110,9 @@ def mapped() -> int:
 
 
 def use_huge_pages() -> None:
-    """Gather our memory in huge pages where the kernel can: a fork then copies fewer entries of page tables."""
+    """Gather our memory in huge pages where the kernel can: a fork then copies fewer entries of page tables. One
+    page at a time, since the kernel stops at the first that it cannot gather."""
     for start, end in ANONYMOUS.findall(Path("/proc/self/maps").read_text()):
         first = -(-int(start, 16) // HUGE) * HUGE
-        size = int(end, 16) // HUGE * HUGE - first
-        if size > 0:
-            libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), MADV_COLLAPSE)
+        for page in range(first, int(end, 16) // HUGE * HUGE, HUGE):
+            libc.madvise(ctypes.c_void_p(page), ctypes.c_size_t(HUGE), MADV_COLLAPSE)

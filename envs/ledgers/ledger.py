@@ -1,0 +1,97 @@
+"""A database of invented tables, made from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count, islice
+
+from agentgym.envs.worlds.names import Names
+
+TAKEN = frozenset({"Date", "Like", "Name", "Semi", "Some", "Time"})
+"""Names that SQL, or every table, has for something else."""
+LOWEST, SPREAD = 10, 45
+"""A column's numbers lie within SPREAD of one another, from a lowest that no other column says."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A column that says, for each name of its own table, a name of another one's."""
+
+    column: str
+    table: str
+    ends: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LedgerTable:
+    """numbers: columns beside `name`. rows: by name, the numbers."""
+
+    name: str
+    numbers: tuple[str, ...]
+    rows: dict[str, tuple[int, ...]]
+    link: Link | None
+
+    def column(self, at: int) -> list[int]:
+        """A column's numbers."""
+        return [row[at] for row in self.rows.values()]
+
+    def script(self) -> str:
+        """The statements that make it."""
+        columns = ["name text primary key", *(f"{column} int" for column in self.numbers)]
+        rows: list[tuple[str | int, ...]] = [(name, *row) for name, row in self.rows.items()]
+        if self.link:
+            columns.append(f"{self.link.column} text references {self.link.table}(name)")
+            rows = [(*row, end) for row, end in zip(rows, self.link.ends.values(), strict=True)]
+        values = ", ".join(f"({', '.join(map(repr, row))})" for row in rows)
+        return f"create table {self.name}({', '.join(columns)});\ninsert into {self.name} values {values};\n"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """tables: how many; each but the first is linked to the one before. numbers: number columns of each. rows: of
+    each. other: with other numbers and links, everything called the same."""
+
+    seed: int
+    tables: int = 3
+    numbers: int = 2
+    rows: int = 16
+    other: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("tables", 2, 8), ("numbers", 1, 8), ("rows", 12, 40)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be from {low} to {high}, not {getattr(self, name)}")
+
+    @cached_property
+    def made(self) -> tuple[LedgerTable, ...]:
+        """The tables, one that is referred to before those that refer to it."""
+        words, rng = self._words(), random.Random(f"{self.seed} {self.other}")
+        tables: list[LedgerTable] = []
+        for _ in range(self.tables):
+            name, *numbers = islice(words, 1 + self.numbers)
+            names = list(islice(words, self.rows))
+            columns = [self._draw(rng) for _ in numbers]
+            rows = dict(zip(names, zip(*columns, strict=True), strict=True))
+            link = self._link(next(words), names, tables[-1], rng) if tables else None
+            tables.append(LedgerTable(name, tuple(numbers), rows, link))
+        return tuple(tables)
+
+    def script(self) -> str:
+        """The statements that make the database."""
+        return "".join(table.script() for table in self.made)
+
+    def _words(self) -> Iterator[str]:
+        names = Names(self.seed, "town", self.tables * (self.rows + self.numbers + 2))
+        return (name for name in map(names.__getitem__, count()) if name not in TAKEN)
+
+    def _link(self, column: str, names: list[str], to: LedgerTable, rng: random.Random) -> Link:
+        ends = rng.choices(list(to.rows), k=len(names))
+        return Link(column, to.name, dict(zip(names, ends, strict=True)))
+
+    def _draw(self, rng: random.Random) -> list[int]:
+        """Numbers of two digits, all different, so that one is the highest and one the lowest."""
+        lowest = rng.randint(LOWEST, 100 - SPREAD)
+        return rng.sample(range(lowest, lowest + SPREAD), self.rows)

@@ -1,0 +1,1 @@
+"""Schemas of databases, and other rows for them."""
