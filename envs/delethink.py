@@ -25,10 +25,10 @@ class Delethink:
     """
 
     inner: Spec = "think"
-    chunk: int = 96
-    carry: int = 48
+    chunk: int = 48
+    carry: int = 16
     head: int = 0
-    rounds: int = 10
+    rounds: int = 7
     prompt: Prompt = "auto"
 
     def __post_init__(self) -> None:

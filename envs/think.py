@@ -75,7 +75,7 @@ class ThinkEnv(Env):
     def demonstrate(self, rng: random.Random) -> Demonstration:
         """Thinks a task of `sums` through."""
         assert self.task is not None, "reset() comes first"
-        if not {"rooms", "numbers", "steps", "base"} <= self.task.info.keys():
+        if not {"numbers", "steps", "base"} <= self.task.info.keys():
             raise NotImplementedError(
                 f"task {self.task.id!r} does not say how it is thought through, as those of `sums` do"
             )
