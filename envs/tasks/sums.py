@@ -25,7 +25,7 @@ class Sums:
 
     ring: int = 5
     steps: tuple[int, ...] = (28,)
-    base: int = 10
+    base: int = 5
 
     def __post_init__(self) -> None:
         for name, low, high in (("ring", 2, len(NAMES)), ("base", 2, 10)):
