@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Chunks:
     """How an episode is cut, in tokens.
 
-    size: what follows the prompt, at most. Once that is full, a chunk begins whose context is the prompt, the first
-    `head` tokens that ever followed it, and the latest, `carry` in all. count: chunks of an episode, at most.
+    size: what follows the prompt, at most. Once that is full, a chunk begins whose context is the prompt, the
+    first `head` tokens that ever followed it, and the latest, `carry` in all. count: most chunks of an episode.
     """
 
     size: int

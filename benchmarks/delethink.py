@@ -2,14 +2,14 @@
 
     python benchmarks/delethink.py learning [--seeds 5] [--jobs 1] [--json FILE]
         running sums over streams more than four windows long: success after the cold start and after RL; where
-        each chunk begins with what another task's thought carried over; and of the trained policy cut off at the end
-        of the first window and made to answer there
+        each chunk begins with what another task's thought carried over; and of the trained policy cut off at the
+        end of the first window and made to answer there
     python benchmarks/delethink.py cost [--json FILE] [--svg FILE]
-        tokens computed, pairs of tokens attended over, and seconds, for thoughts of 2 to 32 windows: in chunks, and
-        in one context that holds all
+        tokens computed, pairs of tokens attended over, and seconds, for thoughts of 2 to 32 windows: in chunks,
+        and in one context that holds all
 
-Every evaluation draws 256 tasks with a seed taken from the operating system after training ended. The thoughts whose
-cost is measured are an untrained policy's: what they say has no influence on it.
+Every evaluation draws 256 tasks with a seed taken from the operating system after training ended. The thoughts
+whose cost is measured are an untrained policy's: what they say has no influence on it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from agentgym.rollout.independent import Independent
 from agentgym.run import open_policy, resolve_settings
 from agentgym.runlog import read_metrics
 from agentgym.trainers.evaluate import succeeded
-from agentgym.types import Group, Task
+from agentgym.types import Group
 
 TASKS = 256
 Row = dict[str, Any]
@@ -50,7 +50,14 @@ def train(folder: Path, seed: int, words: Sequence[str]) -> tuple[list[Row], Pat
     """One run, or the one that is there already: its metrics and its last checkpoint."""
     run = folder / f"seed{seed}"
     if not (run / "report.html").exists():  # written when all is done
-        command = ["train", "env=delethink", f"seed={seed}", f"output_dir={folder}", f"run_name=seed{seed}", *words]
+        command = [
+            "train",
+            "env=delethink",
+            f"seed={seed}",
+            f"output_dir={folder}",
+            f"run_name=seed{seed}",
+            *words,
+        ]
         done = subprocess.run([sys.executable, "-m", "agentgym", *command], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} exited with {done.returncode}:\n{done.stderr}")
@@ -63,7 +70,9 @@ class Swapped:
     """An engine that is shown, at the beginning of every chunk but the first, what another task's thought carried
     over at the same place. carried: by chunk, what thoughts carried over, with their tasks."""
 
-    def __init__(self, engine: Any, carried: dict[int, list[tuple[str, tuple[int, ...]]]], rng: random.Random) -> None:
+    def __init__(
+        self, engine: Any, carried: dict[int, list[tuple[str, tuple[int, ...]]]], rng: random.Random
+    ) -> None:
         self.engine, self.carried, self.rng = engine, carried, rng
         self.chunk: dict[str, int] = {}
 
@@ -199,7 +208,8 @@ def cost(window: int, windows: Sequence[int]) -> list[Row]:
 def plot(rows: list[Row]) -> str:
     """Pairs and seconds over the length of the thought, in chunks and in one, each on one scale."""
     style = (
-        "<style>text{font:10px sans-serif}.curve,.unit{display:none}.grid{stroke:#ddd}.raw{fill:none;stroke-width:2}"
+        "<style>text{font:10px sans-serif}.curve,.unit{display:none}.grid{stroke:#ddd}"
+        ".raw{fill:none;stroke-width:2}"
         ".chunks .raw{stroke:#2563eb}.plain .raw{stroke:#dc2626}</style>"
     )
     parts = []
@@ -209,7 +219,8 @@ def plot(rows: list[Row]) -> str:
         for name in ("chunks", "plain"):
             points = [(float(row["length"]), float(row[f"{name}: {what}"])) for row in rows]
             chart = Chart(f"{name}: {title}", points, (0.0, points[-1][0]), include=(0.0, top)).svg()
-            parts.append(f'<g class="{name}">{chart.replace("<svg ", '<svg width="400" height="210" ', 1)}</g>')
+            chart = chart.replace("<svg ", '<svg width="400" height="210" ', 1)
+            parts.append(f'<g class="{name}">{chart}</g>')
         label = f"{title} over tokens of thought; blue: in chunks, red: in one context"
         parts.append(f'<text x="60" y="14">{label}</text></g>')
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 430">{style}{"".join(parts)}</svg>'
@@ -221,7 +232,9 @@ def report_cost(options: argparse.Namespace) -> list[Row]:
     rows = cost(options.window, windows)
     half, whole = rows[-2:]
     for name in ("chunks", "plain"):
-        growth = {what: whole[f"{name}: {what}"] / half[f"{name}: {what}"] for what in ("tokens", "pairs", "seconds")}
+        growth = {
+            what: whole[f"{name}: {what}"] / half[f"{name}: {what}"] for what in ("tokens", "pairs", "seconds")
+        }
         told = ", ".join(f"{what} x {value:.2f}" for what, value in growth.items())
         Console().print(f"{name}: from {half['length']} to {whole['length']} tokens of thought: {told}")
     if options.svg:
@@ -234,11 +247,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("question", choices=("learning", "cost"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1, help="seeds at the same time, a thread each if more than one")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="seeds at the same time, a thread each if more than one"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
-    parser.add_argument("--window", type=int, default=256, help="of the cost: tokens of a chunk, half carried over")
-    parser.add_argument("--doublings", type=int, default=5, help="of the cost: the longest thought has 2**N windows")
+    parser.add_argument(
+        "--window", type=int, default=256, help="of the cost: tokens of a chunk, half carried over"
+    )
+    parser.add_argument(
+        "--doublings", type=int, default=5, help="of the cost: the longest thought has 2**N windows"
+    )
     parser.add_argument("--output-dir", type=Path, help="keep the runs here, and go on with those that are here")
     parser.add_argument("words", nargs="*", help="key=value for `agentgym train`")
     options = parser.parse_args()

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Delethink:
     """An environment that is played as ever, by a policy that forgets.
 
-    inner: the environment; where it has no name it is `think`, so that `inner.tasks` is any set of questions with one
-    answer. chunk: tokens that may follow the prompt. When they do, another chunk begins with the prompt, the first
-    `head` tokens that ever followed it and the latest, `carry` in all, id for id. rounds: chunks of an episode, at
-    most. prompt: see `think`; for environments that have one.
+    inner: the environment; where it has no name it is `think`, so that `inner.tasks` is any set of questions with
+    one answer. chunk: tokens that may follow the prompt. When they do, another chunk begins with the prompt, the
+    first `head` tokens that ever followed it and the latest, `carry` in all, id for id. rounds: chunks of an
+    episode, at most. prompt: see `think`; for environments that have one.
     """
 
     inner: Spec = "think"

@@ -25,9 +25,9 @@ HOW = r"Solve the problem. Think step by step, and give the answer in \boxed{}."
 class Think:
     """A question, one turn, one checked answer.
 
-    tasks, eval_tasks: see `tasks/source.py`. checker: how answers are compared. reward_right, reward_wrong: paid for
-    the answer. prompt: whether instructions come before the question, see `protocol.py`. demo_error_rate: share of a
-    demonstration's steps that go wrong, unnoticed (tasks `sums`).
+    tasks, eval_tasks: see `tasks/source.py`. checker: how answers are compared. reward_right, reward_wrong: paid
+    for the answer. prompt: whether instructions come before the question, see `protocol.py`. demo_error_rate:
+    share of a demonstration's steps that go wrong, unnoticed (tasks `sums`).
     """
 
     tasks: Spec = "sums"

@@ -13,8 +13,8 @@ from agentgym.types import Group, Outcome
 
 def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
     """Means over the valid episodes, and what branching did; error_share and episodes count all but those that
-    were given up. peak_context: most tokens that a context had, of any turn. signal/NAME: the mean of a signal, over
-    those that have it."""
+    were given up. peak_context: most tokens that a context had, of any turn. signal/NAME: the mean of a signal,
+    over those that have it."""
     outcomes = [g.outcome(leaf) for g in groups for leaf in g.leaves()]
     episodes = sum(outcome is not Outcome.CANCELLED for outcome in outcomes)
     failed = sum(outcome.is_failure for outcome in outcomes)

@@ -85,8 +85,8 @@ class TorchEngine:
         prompt = self._checked(ids)
         if sampling.window is not None and len(prompt) + sampling.max_tokens > sampling.window:
             raise EngineError(
-                f"the prompt has {len(prompt)} tokens and {sampling.max_tokens} more are wanted, which is more than "
-                f"the window of {sampling.window}"
+                f"the prompt has {len(prompt)} tokens and {sampling.max_tokens} more are wanted: more than the "
+                f"window of {sampling.window}"
             )
         if len(prompt) >= self.max_len:
             raise EngineError(

@@ -2,8 +2,8 @@
 
 The only place where an environment's text meets token ids. What was sampled is appended as sampled and what
 the environment says is appended as rendered; nothing is ever decoded and encoded again. An observation that the
-environment takes back is cut out, and the ids around it stay as they are. Where episodes are thought in chunks, the
-environment is given what was said in all of them, once that has come to its end.
+environment takes back is cut out, and the ids around it stay as they are. Where episodes are thought in chunks,
+the environment is given what was said in all of them, once that has come to its end.
 """
 
 from __future__ import annotations

@@ -19,18 +19,22 @@ NAMES = "abcdefghi"
 class Sums:
     """Numbers on a ring; the sum of those on so many steps along it, from the first on, modulo `base`.
 
-    ring: how many numbers, 2 to 9. steps: some lengths up to 99, one of which is drawn for each task. base: 2 to 10;
-    one guess in so many is right.
+    ring: how many numbers, 2 to 9. steps: some lengths up to 99, one of which is drawn for each task. base: 2 to
+    10; one guess in so many is right. zeros: share of the numbers that are 0; a policy learns to keep a sum before
+    it learns to change one.
     """
 
-    ring: int = 5
-    steps: tuple[int, ...] = (28,)
+    ring: int = 4
+    steps: tuple[int, ...] = (28, 29, 30, 31)
     base: int = 5
+    zeros: float = 0.5
 
     def __post_init__(self) -> None:
         for name, low, high in (("ring", 2, len(NAMES)), ("base", 2, 10)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be from {low} to {high}, not {getattr(self, name)}")
+        if not 0 <= self.zeros < 1:
+            raise ValueError(f"zeros must be from 0 to below 1, not {self.zeros}")
         if not self.steps or not all(1 <= steps <= 99 for steps in self.steps):
             raise ValueError(f"steps must be numbers from 1 to 99, not {list(self.steps)}")
 
@@ -38,7 +42,7 @@ class Sums:
         return make_tasks(lambda: self._task(rng), n, split, "sums")
 
     def _task(self, rng: random.Random) -> Task:
-        numbers = [rng.randrange(self.base) for _ in range(self.ring)]
+        numbers = [0 if rng.random() < self.zeros else rng.randrange(1, self.base) for _ in range(self.ring)]
         steps = rng.choice(self.steps)
         rule = "\n".join(f"{name}{number}" for name, number in zip(NAMES, numbers, strict=False))
         prompt = f"{rule}\n{steps} steps, sum mod {self.base}?"

@@ -87,7 +87,9 @@ async def test_what_is_inside_is_played_as_ever() -> None:
 
 
 def test_tasks_alone_are_questions_to_think_about() -> None:
-    settings = resolve_settings({"env": {"inner": {"tasks": {"name": "sums", "base": 2}}}, "recipe": "delethink"}, [])
+    settings = resolve_settings(
+        {"env": {"inner": {"tasks": {"name": "sums", "base": 2}}}, "recipe": "delethink"}, []
+    )
     env = build("env", settings.env)
     assert env.inner["name"] == "think"
     assert {task.answer for task in env.source().draw(20, random.Random(0))} == {"0", "1"}

@@ -1,4 +1,4 @@
-"""Delethink for the built-in policy, by hand: imitation of thoughts that slip, then reinforcement by the answer."""
+"""Delethink for the built-in policy, by hand: imitation of thoughts that slip, then RL on the answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_thought_is_more_than_four_windows_long_and_fits_into_the_chunks(read_
     env = build("env", recipe["env"])
     vocabulary = nano.tokenizer()
     prompts, thoughts = [], []
-    for task in env.source().draw(8, random.Random(0)):
+    for task in env.source().draw(32, random.Random(0)):
         thought, answer = think(task.info, random.Random(0), 0.0)
         thoughts.append(len(vocabulary.encode(f"{thought}\\boxed{{{answer}}}")) + 1)
         prompts.append(len(Chat(vocabulary).open([{"role": "user", "content": task.prompt}])))

@@ -27,6 +27,6 @@ async def test_advantages(stage, episode):
 
 
 def test_loss(stage):
-    # A = 1, two tokens: ratio 1.5 is cut at 1.26, ratio 0.5 stays: (-1.26 - 0.5) / 2. A = -1: ratio 3 is not bounded.
+    # A = 1, two tokens: ratio 1.5 is cut at 1.26, ratio 0.5 stays: (-1.26 - 0.5) / 2. A = -1: ratio 3 is free.
     value = stage("delethink_24k", "rl").loss([1.0, -1.0], [[1.5, 0.5], [3.0]])
     assert value == pytest.approx((-0.88 + 3.0) / 2)

@@ -43,7 +43,9 @@ def test_slips_are_gone_on_from() -> None:
     (task,) = build("tasks", {"name": "sums", "steps": [99]}).draw(1, random.Random(3))
     thought, answer = think(task.info, random.Random(0), 0.25)
     lines = [line.split() for line in thought.splitlines()]
-    slips = [int(after) != (int(before) + int(name[1])) % 5 for (_, before, _), (name, after, _) in pairwise(lines)]
+    slips = [
+        int(after) != (int(before) + int(name[1])) % 5 for (_, before, _), (name, after, _) in pairwise(lines)
+    ]
     assert 10 <= sum(slips) <= 40
     assert answer == lines[-1][1]
 
