@@ -34,7 +34,7 @@ class Delethink:
     def __post_init__(self) -> None:
         if isinstance(self.inner, dict):
             object.__setattr__(self, "inner", {"name": "think", **self.inner})
-        self.build()  # what is wrong is wrong before anything is played
+        self.inside()  # what is wrong is wrong before anything is played
         _ = self.chunks
 
     @property
@@ -42,7 +42,7 @@ class Delethink:
         """How the rollouts cut its episodes."""
         return Chunks(self.chunk, self.carry, self.head, self.rounds)
 
-    def build(self) -> EnvConfig:
+    def inside(self) -> EnvConfig:
         """The environment inside."""
         env: Any = build("env", self.inner)
         if getattr(env, "prompt", None) == "auto":
@@ -51,7 +51,7 @@ class Delethink:
         return found
 
     def make(self, services: Services) -> Env:
-        return self.build().make(services)
+        return self.inside().make(services)
 
     def source(self) -> TaskSource:
-        return self.build().source()
+        return self.inside().source()

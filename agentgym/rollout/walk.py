@@ -68,13 +68,18 @@ class Walk:
         self._calls = 0
 
     async def start(self) -> None:
-        """Reset the environment and render the prompt."""
+        """Reset the environment and render the prompt. Raises ConfigError when the engine is too short for it."""
         observation, _ = await self.env.reset(seed=self.seed, options={"task": self.group.task})
         messages = [{"role": "user", "content": observation}] if isinstance(observation, str) else observation
         self._shown = observation
         self._pending = self.renderer.open(messages)  # type: ignore[arg-type]
         self.ids = list(self._pending)
         self._prompt = len(self.ids)
+        if self.window is not None and self.window > self.engine.max_len:
+            raise ConfigError(
+                f"a prompt of {self._prompt} tokens and a chunk make {self.window} tokens, and the engine's max_len "
+                f"is {self.engine.max_len}: a chunk would never be full"
+            )
 
     @property
     def observation(self) -> Observation:

@@ -198,7 +198,7 @@ async def test_what_an_environment_shows_is_part_of_the_stream(begin: Callable[.
 
 
 async def test_a_fork_within_a_thought_goes_on_from_the_same_words(begin: Callable[..., Any]) -> None:
-    walk = await begin(delethink().build(), Chunks(20, 9, 4, 5))
+    walk = await begin(delethink().inside(), Chunks(20, 9, 4, 5))
     for _ in range(2):
         await walk.apply(await walk.sample())
     twin = await walk.fork(seed=walk.seed, name="twin")
@@ -226,11 +226,16 @@ async def test_the_engine_refuses_to_pass_the_window(
     with pytest.raises(EngineError, match="window of 9"):
         await engine.sample([1, 2, 3], Sampling(max_tokens=7, window=9))
     assert len((await engine.sample([1, 2, 3], Sampling(max_tokens=6, window=9))).tokens) <= 6
-    walk = await begin(delethink().build(), Chunks(20, 9, 4, 5))
+    walk = await begin(delethink().inside(), Chunks(20, 9, 4, 5))
     await walk.apply(await walk.sample())
     walk.ids = [*walk.ids, *walk.ids]  # as if something had been kept that should be gone
     with pytest.raises(EngineError, match="window"):
         await walk.sample()
+
+
+async def test_a_chunk_that_the_engine_has_no_room_for_is_told_at_once(begin: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match=r"max_len is 4096: a chunk would never be full"):
+        await begin(delethink().inside(), Chunks(4096, 9))
 
 
 async def test_a_stop_text_may_begin_in_one_sample_and_end_in_the_next(engine: Any, chat: Chat) -> None:
@@ -248,7 +253,7 @@ async def test_a_thought_of_one_chunk_is_an_ordinary_one(
     manager: Callable[..., Manager], witness: Witness, model: Any
 ) -> None:
     chunked = await play(manager, delethink(chunk=60, rounds=5), witness, limits=Limits(60))
-    ordinary = await play(manager, delethink().build(), witness, limits=Limits(60))
+    ordinary = await play(manager, delethink().inside(), witness, limits=Limits(60))
     assert [g.turns for g in chunked] == [g.turns for g in ordinary]
     assert loss(chunked, model) == loss(ordinary, model)
     assert loss(ordinary, model) == pytest.approx(grpo(ordinary, model), abs=1e-6)
