@@ -68,7 +68,7 @@ class Walk:
         self._calls = 0
 
     async def start(self) -> None:
-        """Reset the environment and render the prompt. Raises ConfigError when the engine is too short for it."""
+        """Reset the environment, render the prompt. Raises ConfigError for a chunk too long for the engine."""
         observation, _ = await self.env.reset(seed=self.seed, options={"task": self.group.task})
         messages = [{"role": "user", "content": observation}] if isinstance(observation, str) else observation
         self._shown = observation
