@@ -77,8 +77,8 @@ class Walk:
         self._prompt = len(self.ids)
         if self.window is not None and self.window > self.engine.max_len:
             raise ConfigError(
-                f"a prompt of {self._prompt} tokens and a chunk make {self.window} tokens, and the engine's max_len "
-                f"is {self.engine.max_len}: a chunk would never be full"
+                f"prompt and chunk have {self.window} tokens together, and the engine's max_len is "
+                f"{self.engine.max_len}: a chunk would never be full"
             )
 
     @property

@@ -62,24 +62,41 @@ def stream(path: Sequence[Any]) -> Ids:
     return tuple(i for turn in path for i in turn.action.ids)
 
 
+def cut(total: int) -> list[int]:
+    """The lengths of the chunks of a thought of so many tokens: the first holds 20, each other adds 11."""
+    return [20, *[11] * ((total - 20) // 11), (total - 20) % 11] if total > 20 else [total]
+
+
+def lengths(path: Sequence[Any]) -> list[int]:
+    return [len(turn.action) for turn in path if len(turn.action)]
+
+
+def spoke_up(chat: Chat, path: Sequence[Any]) -> bool:
+    """Whether the policy, which is random, ended its thought itself."""
+    return stream(path)[-1] == chat.tokenizer.eos_token_id
+
+
 async def test_a_chunk_sees_the_prompt_the_first_and_the_latest_tokens_as_they_were_sampled(
-    manager: Callable[..., Manager], witness: Witness
+    manager: Callable[..., Manager], witness: Witness, chat: Chat
 ) -> None:
     groups = await play(manager, delethink(), witness)
+    whole = 0
     for group in groups:
         for number, path in enumerate(group.trajectories()):
             calls, prompt = witness.calls[f"{group.id}/{number}"], path[0].context.ids
-            assert [len(turn.action) for turn in path] == [20, 11, 11, 11, 11]
             said = stream(path)
+            assert lengths(path) == [n for n in cut(len(said)) if n]
+            assert len(said) == 20 + 4 * 11 or spoke_up(chat, path)
+            whole += len(path) == 5
             assert calls[0][0] == prompt
-            for chunk in range(1, 5):
+            for chunk in range(1, len(path)):
                 before = said[: 20 + 11 * (chunk - 1)]
                 assert calls[chunk][0] == prompt + said[:4] + before[-5:]
-            assert max(len(seen + new) for seen, new in calls) == len(prompt) + 20
-            assert [turn.outcome for turn in path] == [None] * 4 + [Outcome.DONE]
-            assert [turn.text for turn in path][1] in manager(delethink()).renderer.decode(said)
+            assert max(len(seen + new) for seen, new in calls) <= len(prompt) + 20
+            assert [turn.outcome for turn in path] == [None] * (len(path) - 1) + [Outcome.DONE]
         sizes = group.context_sizes()
         assert sizes == [len(group.seen(i)) + len(turn.action) for i, turn in enumerate(group.turns)]
+    assert whole >= 4
 
 
 @pytest.mark.parametrize("strategy", ["independent", "branches"])
@@ -118,12 +135,12 @@ class Heard:
 
 
 async def test_the_environment_hears_the_whole_thought_and_no_part_of_it(
-    manager: Callable[..., Manager], witness: Witness
+    manager: Callable[..., Manager], witness: Witness, chat: Chat
 ) -> None:
     env = Heard(delethink())
     groups = await play(manager, env, witness)
-    thoughts = [stream(path) for group in groups for path in group.trajectories()]
-    assert sorted(env.actions) == sorted(manager(env).renderer.decode(ids) for ids in thoughts)
+    thoughts = [chat.decode(stream(path)) for group in groups for path in group.trajectories()]
+    assert sorted(env.actions) == sorted(thought.removesuffix("<|im_end|>") for thought in thoughts)
 
 
 async def test_an_answer_that_a_border_cuts_in_two_counts(
@@ -153,11 +170,15 @@ async def test_demonstrations_are_cut_like_the_policys_thoughts(
                 assert turn.recalled == prompt + said[:4] + said[: 20 + 11 * chunk][-5:]
 
 
-async def test_tokens_and_chunks_both_end_a_thought(manager: Callable[..., Manager], witness: Witness) -> None:
-    groups = await play(manager, delethink(), witness, limits=Limits(33))
-    assert {tuple(len(turn.action) for turn in path) for g in groups for path in g.trajectories()} == {(20, 11, 2)}
-    groups = await play(manager, delethink(rounds=1), witness)
-    assert {tuple(len(turn.action) for turn in path) for g in groups for path in g.trajectories()} == {(20,)}
+async def test_tokens_and_chunks_both_end_a_thought(
+    manager: Callable[..., Manager], witness: Witness, chat: Chat
+) -> None:
+    for rounds, tokens, wanted in ((5, 33, [20, 11, 2]), (5, 31, [20, 11]), (1, 400, [20]), (2, 400, [20, 11])):
+        groups = await play(manager, delethink(rounds=rounds), witness, limits=Limits(tokens))
+        paths = [path for group in groups for path in group.trajectories()]
+        cut_off = [path for path in paths if not spoke_up(chat, path)]
+        assert [lengths(path) for path in cut_off] == [wanted] * len(cut_off)
+        assert len(cut_off) >= 4
 
 
 @pytest.fixture
@@ -208,7 +229,7 @@ async def test_a_fork_within_a_thought_goes_on_from_the_same_words(begin: Callab
         each.commit()
     await twin.close()
     one, other = walk.group.trajectories()
-    assert len(one) == len(other) == 5
+    assert len(one) == len(other) >= 3
     assert stream(one) == stream(other)
     assert one[-1].info == other[-1].info
 
