@@ -28,7 +28,7 @@ class Delethink:
     chunk: int = 48
     carry: int = 16
     head: int = 0
-    rounds: int = 7
+    rounds: int = 8
     prompt: Prompt = "auto"
 
     def __post_init__(self) -> None:

@@ -20,12 +20,12 @@ class Sums:
     """Numbers on a ring; the sum of those on so many steps along it, from the first on, modulo `base`.
 
     ring: how many numbers, 2 to 9. steps: some lengths up to 99, one of which is drawn for each task. base: 2 to
-    10; one guess in so many is right. zeros: share of the numbers that are 0; a policy learns to keep a sum before
-    it learns to change one.
+    10; about one guess in so many is right. zeros: share of the numbers that are 0; a policy learns to keep a sum
+    before it learns to change one.
     """
 
     ring: int = 4
-    steps: tuple[int, ...] = (28, 29, 30, 31)
+    steps: tuple[int, ...] = (31, 32, 33, 34)  # a sum after 5 to 7 steps says nothing of the last
     base: int = 5
     zeros: float = 0.5
 
