@@ -208,21 +208,22 @@ def cost(window: int, windows: Sequence[int]) -> list[Row]:
 def plot(rows: list[Row]) -> str:
     """Pairs and seconds over the length of the thought, in chunks and in one, each on one scale."""
     style = (
-        "<style>text{font:10px sans-serif}.curve,.unit{display:none}.grid{stroke:#ddd}"
+        "<style>text{font:9px sans-serif}.curve,.unit{display:none}.grid{stroke:#ddd}"
         ".raw{fill:none;stroke-width:2}"
         ".chunks .raw{stroke:#2563eb}.plain .raw{stroke:#dc2626}</style>"
     )
     parts = []
-    for place, (what, title) in enumerate((("pairs", "pairs of tokens attended over"), ("seconds", "seconds"))):
-        top = max(row[f"{name}: {what}"] for row in rows for name in ("chunks", "plain"))
+    panels = (("pairs", "million pairs of tokens", 1e6), ("seconds", "seconds", 1))
+    for place, (what, title, unit) in enumerate(panels):
+        top = max(row[f"{name}: {what}"] for row in rows for name in ("chunks", "plain")) / unit
         parts.append(f'<g transform="translate(0 {220 * place})">')
         for name in ("chunks", "plain"):
-            points = [(float(row["length"]), float(row[f"{name}: {what}"])) for row in rows]
+            points = [(float(row["length"]), row[f"{name}: {what}"] / unit) for row in rows]
             chart = Chart(f"{name}: {title}", points, (0.0, points[-1][0]), include=(0.0, top)).svg()
             chart = chart.replace("<svg ", '<svg width="400" height="210" ', 1)
             parts.append(f'<g class="{name}">{chart}</g>')
-        label = f"{title} over tokens of thought; blue: in chunks, red: in one context"
-        parts.append(f'<text x="60" y="14">{label}</text></g>')
+        label = f"{title}, by tokens thought: in chunks (blue), in one context (red)"
+        parts.append(f'<text x="46" y="10">{label}</text></g>')
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 430">{style}{"".join(parts)}</svg>'
 
 
