@@ -93,7 +93,7 @@ def test_tasks_alone_are_questions_to_think_about() -> None:
     env = build("env", settings.env)
     assert env.inner["name"] == "think"
     assert {task.answer for task in env.source().draw(20, random.Random(0))} == {"0", "1"}
-    assert env.inside().demo_error_rate == 0.03, "the recipe's, and not lost"
+    assert env.inside().demo_error_rate == 0.02, "the recipe's, and not lost"
 
 
 def test_the_built_in_policy_is_told_nothing() -> None:
