@@ -14,6 +14,8 @@ class Sampling:
     """How to sample. temperature 0 is greedy. stop: texts that end the sample and stay in it.
 
     seed: makes this request's draws its own, whatever shares its batch; None draws from the engine's.
+    window: most tokens that prompt and sample may have together; an engine refuses what could have more. begun:
+    how many of the prompt's last ids the policy has said just before, where a stop text may have begun.
     """
 
     max_tokens: int = 256
@@ -22,6 +24,8 @@ class Sampling:
     top_k: int = 0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    window: int | None = None
+    begun: int = 0
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

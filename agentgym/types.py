@@ -148,6 +148,15 @@ class Group:
             seen = turn.context.ids + turn.action.ids + seen
         return (turn.recalled or ()) + seen
 
+    def context_sizes(self) -> list[int]:
+        """Tokens in the policy's context at the end of each turn, what it said included."""
+        sizes: list[int] = []
+        for turn in self.turns:
+            before = 0 if turn.parent is None else sizes[turn.parent]
+            kept = before if turn.recalled is None else len(turn.recalled)
+            sizes.append(kept + len(turn.context) + len(turn.action))
+        return sizes
+
     def trajectories(self) -> Iterator[list[Turn]]:
         """Root-to-leaf turns of each trajectory, in the order of `leaves()`."""
         for leaf in self.leaves():

@@ -29,6 +29,7 @@ RESULT = Evaluation(
     reward=0.5,
     tool_calls=1.25,
     tokens=30.5,
+    peak_context=131,
     errors=6,
 )
 METRICS = {

@@ -13,11 +13,13 @@ from agentgym.types import Group, Outcome
 
 def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
     """Means over the valid episodes, and what branching did; error_share and episodes count all but those that
-    were given up. signal/NAME: the mean of a signal, over those that have it."""
+    were given up. peak_context: most tokens that a context had, of any turn. signal/NAME: the mean of a signal,
+    over those that have it."""
     outcomes = [g.outcome(leaf) for g in groups for leaf in g.leaves()]
     episodes = sum(outcome is not Outcome.CANCELLED for outcome in outcomes)
     failed = sum(outcome.is_failure for outcome in outcomes)
     described: dict[str, Any] = {"error_share": failed / max(episodes, 1), "episodes": episodes}
+    described["peak_context"] = max((size for g in groups for size in g.context_sizes()), default=0)
     described |= spent(groups)
     if not batch:
         return described

@@ -18,7 +18,7 @@ class Evaluation:
     """success: share of valid episodes that reached the goal (pass@1), with its 95 % Wilson `interval`.
 
     pass_at: k -> share of tasks solved by at least one of k samples. Failed episodes are in `errors` only.
-    tool_calls, tokens (sampled), reward: means per episode.
+    tool_calls, tokens (sampled), reward: means per episode. peak_context: most tokens that a context had.
     """
 
     tasks: int
@@ -29,6 +29,7 @@ class Evaluation:
     reward: float
     tool_calls: float
     tokens: float
+    peak_context: int
     errors: int
 
 
@@ -75,6 +76,7 @@ def summarise(groups: Sequence[Group]) -> Evaluation:
         reward=fmean(rewards),
         tool_calls=fmean(calls),
         tokens=fmean(tokens),
+        peak_context=max(size for group in groups for size in group.context_sizes()),
         errors=errors,
     )
 

@@ -51,6 +51,8 @@ class Request:
         self.pieces = pieces
         self.random = random.Random(seed).random
         self.stop = StopFinder(sampling.stop if sampling else ())
+        for index in ids[max(0, len(ids) - sampling.begun) :] if sampling else ():
+            self.stop.add(pieces[index])
         self.finish: Literal["stop", "eos", "length"] = "length"
         self.logprobs: list[float] = []
         self.entropy: list[float] = []

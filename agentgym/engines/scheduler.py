@@ -80,8 +80,14 @@ class TorchEngine:
     async def sample(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None, parent: str | None = None
     ) -> Sample:
-        """See `Engine`. Raises EngineError when the prompt leaves no room for a token."""
+        """See `Engine`. Raises EngineError when the prompt leaves no room for a token, and when prompt and sample
+        could pass the window."""
         prompt = self._checked(ids)
+        if sampling.window is not None and len(prompt) + sampling.max_tokens > sampling.window:
+            raise EngineError(
+                f"the prompt has {len(prompt)} tokens and {sampling.max_tokens} more are wanted: more than the "
+                f"window of {sampling.window}"
+            )
         if len(prompt) >= self.max_len:
             raise EngineError(
                 f"the prompt has {len(prompt)} tokens and max_len is {self.max_len}: no room for a sample"

@@ -66,7 +66,7 @@ class StopFinder:
         self._tail = b""
 
     def add(self, piece: bytes) -> bool:
-        """Whether the text, now that `piece` was added, holds a stop text."""
-        text = self._tail + piece
+        """Whether a stop text ends in `piece`, which is added to the text."""
+        text, before = self._tail + piece, len(self._tail)
         self._tail = text[len(text) - self._keep :] if len(text) > self._keep else text
-        return any(stop in text for stop in self._stops)
+        return any(text.find(stop, max(0, before - len(stop) + 1)) >= 0 for stop in self._stops)

@@ -52,6 +52,11 @@ def demonstrator() -> Move:
             text = script.send(walk.observation)
         stopped = bool(walk.env.stop) and text.endswith(walk.env.stop)
         ids = walk.renderer.speak(text, end=not stopped)
-        await walk.apply(Sample(Tokens(ids), text, "stop" if stopped else "eos"), source="demo")
+        while walk.chunks and walk.outcome is None and len(ids) > walk.budget:
+            part, ids = ids[: walk.budget], ids[walk.budget :]
+            await walk.apply(Sample(Tokens(part), walk.renderer.decode(part), "length"), source="demo")
+            text = walk.renderer.decode(ids if stopped else ids[:-1])
+        if walk.outcome is None:
+            await walk.apply(Sample(Tokens(ids), text, "stop" if stopped else "eos"), source="demo")
 
     return move

@@ -165,7 +165,8 @@ class Manager:
     async def _attempts(self, group: Group, seed: int, name: str, move: Move, turns: float) -> Walk:
         for attempt in range(self.guard.retries + 1):
             env = self.env.make(self.services)
-            walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name)
+            chunks = getattr(self.env, "chunks", None)
+            walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name, chunks)
             try:
                 await self._episode(walk, move, turns)
                 break

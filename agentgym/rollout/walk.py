@@ -2,16 +2,18 @@
 
 The only place where an environment's text meets token ids. What was sampled is appended as sampled and what
 the environment says is appended as rendered; nothing is ever decoded and encoded again. An observation that the
-environment takes back is cut out, and the ids around it stay as they are.
+environment takes back is cut out, and the ids around it stay as they are. Where episodes are thought in chunks,
+the environment is given what was said in all of them, once that has come to its end.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agentgym.chunks import Chunks
 from agentgym.engine import Engine, Sample, Sampling
 from agentgym.env import Env, forgets, truncated_by
-from agentgym.errors import EnvError
+from agentgym.errors import ConfigError, EnvError
 from agentgym.renderer import Renderer
 from agentgym.types import Group, Observation, Outcome, Source, Tokens, Turn
 
@@ -30,13 +32,22 @@ class Walk:
     """A live episode. Its turns join `group` on `commit`, so that a failed episode leaves nothing behind.
 
     seed: the episode's randomness, in the environment and in sampling. name: unique in the run. origin: the walk
-    it was forked from, None at a root; `turns` has what came after the fork.
+    it was forked from, None at a root; `turns` has what came after the fork. chunks: how it is cut, None for not
+    at all; each is a turn.
     """
 
     def __init__(
-        self, group: Group, env: Env, engine: Engine, renderer: Renderer, limits: Limits, seed: int, name: str
+        self,
+        group: Group,
+        env: Env,
+        engine: Engine,
+        renderer: Renderer,
+        limits: Limits,
+        seed: int,
+        name: str,
+        chunks: Chunks | None = None,
     ) -> None:
-        self.group, self.env, self.engine = group, env, engine
+        self.group, self.env, self.engine, self.chunks = group, env, engine, chunks
         self.renderer, self.limits, self.seed, self.name = renderer, limits, seed, name
         self.outcome: Outcome | None = None
         self.ids: list[int] = []
@@ -50,16 +61,25 @@ class Walk:
         self._pending: tuple[int, ...] = ()  # context that the next turn adds
         self._recalled: tuple[int, ...] | None = None  # what comes before it, where that is not all there was
         self._shown: Observation = ""
+        self._prompt = 0  # tokens of it
+        self._chunk = 1  # number of the present one
+        self._said: tuple[int, ...] = ()  # in earlier chunks, of what the environment is yet to hear
         self._sampled = 0
         self._calls = 0
 
     async def start(self) -> None:
-        """Reset the environment and render the prompt."""
+        """Reset the environment, render the prompt. Raises ConfigError for a chunk too long for the engine."""
         observation, _ = await self.env.reset(seed=self.seed, options={"task": self.group.task})
         messages = [{"role": "user", "content": observation}] if isinstance(observation, str) else observation
         self._shown = observation
         self._pending = self.renderer.open(messages)  # type: ignore[arg-type]
         self.ids = list(self._pending)
+        self._prompt = len(self.ids)
+        if self.window is not None and self.window > self.engine.max_len:
+            raise ConfigError(
+                f"prompt and chunk have {self.window} tokens together, and the engine's max_len is "
+                f"{self.engine.max_len}: a chunk would never be full"
+            )
 
     @property
     def observation(self) -> Observation:
@@ -83,8 +103,14 @@ class Walk:
 
     @property
     def budget(self) -> int:
-        """Tokens the policy may still sample."""
-        return min(self.limits.max_tokens - self._sampled, self.engine.max_len - len(self.ids))
+        """Tokens the policy may still sample, in this chunk."""
+        left = min(self.limits.max_tokens - self._sampled, self.engine.max_len - len(self.ids))
+        return left if self.window is None else min(left, self.window - len(self.ids))
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that the context may have, what is sampled included; None where no chunks bound it."""
+        return None if self.chunks is None else self._prompt + self.chunks.size
 
     async def sample(self, said: tuple[int, ...] = ()) -> Sample:
         """Let the policy speak once, or go on from what was `said` for it; the sample begins after that."""
@@ -98,6 +124,8 @@ class Walk:
             top_k=limits.top_k,
             stop=self.env.stop,
             seed=hash((self.seed, self._calls)),
+            window=self.window,
+            begun=len(self._said) + len(said),
         )
         self._calls += 1
         parent = None if self.origin is None or self._on_its_own else self.origin.name
@@ -112,7 +140,12 @@ class Walk:
         self.ids += sample.tokens.ids
         self._sampled += len(sample.tokens)
         self._pending, self._recalled = (), None
-        result = await self.env.step(sample.text)
+        if sample.finish == "length" and self._carry_over():
+            self._said += sample.tokens.ids
+            self.turns.append(turn)
+            return
+        result = await self.env.step(self._whole(sample))
+        self._said = ()
         turn.reward, turn.info = float(result.reward), dict(result.info)
         if forgets(result.info):
             self._forget(turn)
@@ -125,10 +158,29 @@ class Walk:
         else:
             self._pending = self.renderer.extend(result.observation)
             self.ids += self._pending
+            self._carry_over()
         if self.outcome is None and (sample.finish == "length" or self.budget < 1):
             self.outcome = Outcome.MAX_TOKENS
             turn.reward += self.env.unfinished_reward()
         turn.outcome = self.outcome
+
+    def _carry_over(self) -> bool:
+        """Begin a chunk where one is full, and more of them and of the tokens are left. Whether it has begun."""
+        if self.chunks is None or self.window is None or len(self.ids) < self.window:
+            return False
+        if self._chunk == self.chunks.count or self._sampled >= self.limits.max_tokens:
+            return False
+        self.ids = list(self.chunks.carry_over(self.ids, self._prompt))
+        self._pending, self._recalled = (), tuple(self.ids)
+        self._chunk += 1
+        return True
+
+    def _whole(self, sample: Sample) -> str:
+        """What was said in all chunks up to this sample."""
+        if not self._said:
+            return sample.text
+        ended = sample.finish == "eos"
+        return self.renderer.decode(self._said + sample.tokens.ids[: len(sample.tokens) - ended])
 
     def _turn(self, action: Tokens) -> Turn:
         """What the policy says, or would have said, where it is now."""
@@ -143,6 +195,11 @@ class Walk:
                 f"{type(self.env).__name__} says info['forget'] after the first action, but what was shown before "
                 "that is the prompt, which cannot be taken back"
             )
+        if self.chunks is not None:
+            raise ConfigError(
+                f"{type(self.env).__name__} takes back what it showed, which may have been carried over in part: "
+                "its episodes cannot be thought in chunks"
+            )
         if not turn.context.ids:
             return
         seam = self.renderer.extend([]) if isinstance(self._shown, list) else ()
@@ -153,12 +210,13 @@ class Walk:
     async def fork(self, seed: int, name: str) -> Walk:
         """A second walk from here, in a world of its own; raises what the environment's fork raises."""
         env = await self.env.fork(seed)
-        twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name)
+        twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name, self.chunks)
         twin.ids, twin.outcome = list(self.ids), self.outcome
         twin.origin, twin._forked_at, twin._depth_at_fork = self, len(self.turns), self.depth
         self._last_fork = len(self.turns)
         self._heirs += 1
         twin._pending, twin._recalled, twin._shown = self._pending, self._recalled, self._shown
+        twin._prompt, twin._chunk, twin._said = self._prompt, self._chunk, self._said
         twin._sampled, twin._calls = self._sampled, self._calls
         return twin
 
