@@ -2,7 +2,7 @@
 
 The only place where an environment's text meets token ids. What was sampled is appended as sampled and what
 the environment says is appended as rendered; nothing is ever decoded and encoded again. An observation that the
-environment takes back is cut out, and the ids around it stay as they are.
+environment takes back is cut out, and the ids around it stay as they are; where it begins anew, none stay.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentgym.engine import Engine, Sample, Sampling
-from agentgym.env import Env, forgets, truncated_by
+from agentgym.env import Env, begins_anew, forgets, truncated_by
 from agentgym.errors import EnvError
 from agentgym.renderer import Renderer
 from agentgym.types import Group, Observation, Outcome, Source, Tokens, Turn
@@ -56,10 +56,8 @@ class Walk:
     async def start(self) -> None:
         """Reset the environment and render the prompt."""
         observation, _ = await self.env.reset(seed=self.seed, options={"task": self.group.task})
-        messages = [{"role": "user", "content": observation}] if isinstance(observation, str) else observation
         self._shown = observation
-        self._pending = self.renderer.open(messages)  # type: ignore[arg-type]
-        self.ids = list(self._pending)
+        self._open()
 
     @property
     def observation(self) -> Observation:
@@ -122,6 +120,9 @@ class Walk:
             self.outcome = Outcome.DONE
         elif result.truncated:
             self.outcome = truncated_by(result.info)
+        elif begins_anew(result.info):
+            self._open()
+            self._recalled = ()
         else:
             self._pending = self.renderer.extend(result.observation)
             self.ids += self._pending
@@ -130,18 +131,26 @@ class Walk:
             turn.reward += self.env.unfinished_reward()
         turn.outcome = self.outcome
 
+    def _open(self) -> None:
+        """What was shown last is the prompt, and all that the policy sees."""
+        shown = self._shown
+        self._pending = self.renderer.open([{"role": "user", "content": shown}] if isinstance(shown, str) else shown)
+        self.ids = list(self._pending)
+
     def _turn(self, action: Tokens) -> Turn:
         """What the policy says, or would have said, where it is now."""
         shown = self.renderer.decode(self._pending)
-        return Turn(None, Tokens(self._pending), action, observation=shown, recalled=self._recalled)
+        return Turn(
+            None, Tokens(self._pending), action, observation=shown, agent=self.env.agent, recalled=self._recalled
+        )
 
     def _forget(self, turn: Turn) -> None:
         """Cut out what was shown before `turn`, whose action the ids end with. Between chat messages a seam stays:
         both of the policy's are the assistant's."""
-        if self.at_start:
+        if self.at_start or turn.recalled == ():
             raise EnvError(
-                f"{type(self.env).__name__} says info['forget'] after the first action, but what was shown before "
-                "that is the prompt, which cannot be taken back"
+                f"{type(self.env).__name__} says info['forget'] after the first action of a context, but what was "
+                "shown before that is the prompt, which cannot be taken back"
             )
         if not turn.context.ids:
             return
