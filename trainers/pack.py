@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from agentgym.trainers.base import Scored
+from agentgym.trainers.base import Learned, Scored
 from agentgym.types import Group, Turn
 
 
@@ -34,7 +34,7 @@ class Segment:
 class Entry:
     """A trained token as one trajectory sees it.
 
-    segment, index: where the token stands. old_logprob: when it was sampled (0 for demonstrations).
+    segment, index: where the token stands. old_logprob, value, goal: see base.Learned.
     """
 
     segment: int
@@ -42,6 +42,12 @@ class Entry:
     old_logprob: float
     advantage: float
     weight: float
+    value: float = 0.0
+    goal: float = 0.0
+
+    @classmethod
+    def of(cls, token: Learned, segment: int, index: int, weight: float) -> Entry:
+        return cls(segment, index, token.old_logprob, token.advantage, weight, token.value, token.goal)
 
 
 @dataclass(slots=True)
@@ -109,15 +115,14 @@ class _Placed:
 def _add(pack: Pack, placed: _Placed, scored: Scored, weight: float) -> None:
     """Place the trajectory's turns, and enter each of its sampled tokens."""
     group = scored.group
-    for index, advantage in scored.by_turn:
+    for index, tokens in scored.by_token():
         turn = group.turns[index]
         if (group.id, index) not in placed.turns:
             context = _context(pack, placed, group, turn)
             placed.turns[group.id, index] = _extend(pack, context, turn.action.ids)
         segment, end = placed.turns[group.id, index]
         start = end - len(turn.action)
-        old = turn.action.logprobs or (0.0,) * len(turn.action)
-        pack.entries += [Entry(segment, start + i, logprob, advantage, weight) for i, logprob in enumerate(old)]
+        pack.entries += [Entry.of(token, segment, start + i, weight) for i, token in enumerate(tokens)]
 
 
 def _context(pack: Pack, placed: _Placed, group: Group, turn: Turn) -> tuple[int, int]:

@@ -7,6 +7,7 @@ environment takes back is cut out, and the ids around it stay as they are; where
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentgym.engine import Engine, Sample, Sampling
@@ -30,14 +31,24 @@ class Walk:
     """A live episode. Its turns join `group` on `commit`, so that a failed episode leaves nothing behind.
 
     seed: the episode's randomness, in the environment and in sampling. name: unique in the run. origin: the walk
-    it was forked from, None at a root; `turns` has what came after the fork.
+    it was forked from, None at a root; `turns` has what came after the fork. partners: who speaks in the policy's
+    place, by agent.
     """
 
     def __init__(
-        self, group: Group, env: Env, engine: Engine, renderer: Renderer, limits: Limits, seed: int, name: str
+        self,
+        group: Group,
+        env: Env,
+        engine: Engine,
+        renderer: Renderer,
+        limits: Limits,
+        seed: int,
+        name: str,
+        partners: Mapping[str, Engine] | None = None,
     ) -> None:
         self.group, self.env, self.engine = group, env, engine
         self.renderer, self.limits, self.seed, self.name = renderer, limits, seed, name
+        self.partners = partners or {}
         self.outcome: Outcome | None = None
         self.ids: list[int] = []
         self.turns: list[Turn] = []
@@ -99,7 +110,8 @@ class Walk:
         )
         self._calls += 1
         parent = None if self.origin is None or self._on_its_own else self.origin.name
-        sample = await self.engine.sample([*self.ids, *said], sampling, session=self.name, parent=parent)
+        speaker = self.partners.get(self.env.agent, self.engine)
+        sample = await speaker.sample([*self.ids, *said], sampling, session=self.name, parent=parent)
         self._leave_origin()
         return sample
 
@@ -134,7 +146,9 @@ class Walk:
     def _open(self) -> None:
         """What was shown last is the prompt, and all that the policy sees."""
         shown = self._shown
-        self._pending = self.renderer.open([{"role": "user", "content": shown}] if isinstance(shown, str) else shown)
+        self._pending = self.renderer.open(
+            [{"role": "user", "content": shown}] if isinstance(shown, str) else shown
+        )
         self.ids = list(self._pending)
 
     def _turn(self, action: Tokens) -> Turn:
@@ -162,7 +176,7 @@ class Walk:
     async def fork(self, seed: int, name: str) -> Walk:
         """A second walk from here, in a world of its own; raises what the environment's fork raises."""
         env = await self.env.fork(seed)
-        twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name)
+        twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name, self.partners)
         twin.ids, twin.outcome = list(self.ids), self.outcome
         twin.origin, twin._forked_at, twin._depth_at_fork = self, len(self.turns), self.depth
         self._last_fork = len(self.turns)
@@ -219,4 +233,5 @@ class Walk:
 
     def _release(self) -> None:
         if self._closed and not self._heirs:
-            self.engine.release(self.name)
+            for engine in (self.engine, *self.partners.values()):
+                engine.release(self.name)
