@@ -1,5 +1,6 @@
-"""`model=nano` and `model=nano-search`: a 1M-parameter Qwen2 with its own byte-level BPE, built from a seed, no
-download. Their vocabularies differ: words of programs and arithmetic, or of searches in invented worlds.
+"""`model=nano`, `nano-search` and `nano-memory`: a 1M-parameter Qwen2 with its own byte-level BPE, built from a
+seed, no download. Their vocabularies differ: words of programs and arithmetic, of searches in invented worlds, or of
+what is remembered of a conversation.
 
 Numbers are cut into pairs of digits, and text is merged across the borders of tags, so that
 encoding a decoded trajectory gives other ids than were sampled: whoever re-encodes is found out.
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 TOKENIZERS = {
     "nano": Path(__file__).with_name("tokenizer.json"),
     "nano-search": Path(__file__).with_name("tokenizer_search.json"),
+    "nano-memory": Path(__file__).with_name("tokenizer_memory.json"),
 }
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
