@@ -1,4 +1,4 @@
-"""How LoCoMo (arXiv 2402.17753) scores an answer to a question about a long conversation, by the question's kind."""
+"""How LoCoMo (arXiv 2402.17753) scores an answer about a long conversation, by the kind of the question."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LITTLE = re.compile(r"\b(?:a|an|the|and)\b")
 
 
 def score(answer: str, gold: str, category: int) -> float:
-    """From 0 to 1. F1 of stemmed words; of multi-hop questions the mean over the gold answers, which commas part, each
-    by the best of the given ones; of open-domain ones up to the gold's first semicolon. Adversarial questions have no
-    answer in the conversation: 1 for saying so. Raises TaskError for another category."""
+    """From 0 to 1: the F1 of stemmed words. Of multi-hop questions the mean over the gold answers, which commas
+    part, each by the best of the given ones; of open-domain ones up to the gold's first semicolon. Adversarial
+    questions have no answer in the conversation: 1 for saying so. Raises TaskError for another category."""
     match category:
         case 1:
             given = answer.split(",")

@@ -1,5 +1,5 @@
-"""Memory-R1 (arXiv 2508.19828): a manager remembers a conversation that comes in parts, and an answerer, who has seen
-nothing of it, is asked about it."""
+"""Memory-R1 (arXiv 2508.19828): a manager remembers a conversation that comes in parts, and an answerer, who has
+seen nothing of it, is asked about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from agentgym import locomo, qa
 from agentgym.config import Spec
 from agentgym.env import Demonstration, Env, StepResult, TaskSource
 from agentgym.envs import memory_demos
-from agentgym.envs.memory_bank import Bank, Memory as Remembered, Refused
+from agentgym.envs.memory_bank import Bank, Refused
+from agentgym.envs.memory_bank import Memory as Remembered
 from agentgym.envs.memory_ranking import related
 from agentgym.envs.tasks.source import task_source
 from agentgym.errors import TaskError
@@ -32,14 +33,15 @@ MANAGER, ANSWERER = "manager", "answerer"
 class Memory:
     """Parts of a conversation, one after the other, and then questions; each is seen alone, with memories.
 
-    tasks, eval_tasks: see `tasks/source.py`; a task has info.parts, and info.questions where it has several. capacity:
-    memories at a time; None: the task's own info.capacity, or any number. tries: operations that a part may take until
-    they are possible; after that it is passed over. related: memories that a part is shown with. candidates: those
-    that a question is. encoder: a Hugging Face model or its folder whose vectors say which; without one, BM25.
-    part_tokens, memory_tokens: of a part and of a memory that are shown. score: what an answer is paid: `em`, `f1`
-    (see agentgym.qa) or `locomo` (see agentgym.locomo); an episode is paid their mean. prompt: as in ToolTurnsConfig.
-    demo_error_rate: share of a demonstration's operations that are tossed for. demo_guess_rate: share of its answers
-    that are any memory's.
+    tasks, eval_tasks: see `tasks/source.py`; a task has info.parts, and info.questions where it has several.
+    capacity: memories at a time; None: the task's own info.capacity, or any number. tries: turns that a part
+    may take until its operations are possible; after that it is passed over. related: memories that a part is
+    shown with; candidates: those that a question is. encoder: a Hugging Face model or its folder, whose
+    vectors say which memories these are; without one, BM25. part_tokens, memory_tokens: of a part and of a
+    memory that are shown. score: what an answer is paid: `em`, `f1` (see agentgym.qa) or `locomo` (see
+    agentgym.locomo); an episode is paid their mean. prompt: as in ToolTurnsConfig. demo_error_rate: share of a
+    demonstration's operations that are tossed for. demo_guess_rate: share of its answers that are any
+    memory's.
     """
 
     agents: ClassVar[tuple[str, ...]] = (MANAGER, ANSWERER)
@@ -78,11 +80,12 @@ class Memory:
 class MemoryEnv(Env):
     """One episode.
 
-    A step's info: tool_calls: operations carried out; malformed_calls: turns that could not be read or carried out,
-    left out while there are none; memories: how many there are. Of a manager's turn: events: what it did; oracle: the
-    events of a perfect manager in its place, where the task says what its parts mean. Of an answerer's: em, f1,
-    locomo where that is the score, selected (ids), and recall: share of the question's evidence that the memories it was shown come from,
-    where the task names it. At the end: success (all right), answer (one a line), and em, f1, locomo, recall as means.
+    A step's info: tool_calls: operations carried out; malformed_calls: turns that could not be read or carried
+    out, left out while there are none; memories: how many there are. Of a manager's turn: events: what it did,
+    None where that was not possible; oracle: what a perfect manager does in its place, where the task says
+    what its parts mean. Of an answerer's: em, f1, locomo where that is the score, selected (ids), and recall:
+    share of the question's evidence that the memories it was shown come from, where the task names it. At the
+    end: success (all right), answer (one a line), and em, f1, locomo, recall as means.
 
     bank: what is remembered. shown: the memories that the policy sees now.
     """
@@ -130,7 +133,9 @@ class MemoryEnv(Env):
             self._malformed += 1
             self._failed += 1
             if self._failed < self.config.tries:
-                told: list[Message] = [{"role": "user", "content": self._safe(f"Error: {error}. Nothing was done.")}]
+                told: list[Message] = [
+                    {"role": "user", "content": self._safe(f"Error: {error}. Nothing was done.")}
+                ]
                 return StepResult(told, 0.0, False, False, self._facts(**facts))
         else:
             self._calls += len(operations)

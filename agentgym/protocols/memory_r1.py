@@ -21,11 +21,12 @@ You keep a memory of a conversation, which you see part by part. After each part
 says what to change in the memory, such as
 {"memory": [{"event": "ADD", "text": "what to remember"}, {"event": "UPDATE", "id": 3, "text": "what is now so"}, \
 {"event": "DELETE", "id": 4}]}
-or {"memory": [{"event": "NOOP"}]} where nothing needs to change. Remember what may be asked later: you will not see \
-the conversation again. Update or delete what is no longer so."""
+or {"memory": [{"event": "NOOP"}]} where nothing needs to change. Remember what may be asked later: you will not \
+see the conversation again. Update or delete what is no longer so."""
 HOW_TO_ANSWER = """\
-Answer the question from the memories alone. Write first the memories that you need, each on a line of its own as it \
-is shown, between <memories> and </memories>, and then the answer, in a few words, between <answer> and </answer>."""
+Answer the question from the memories alone. Write first the memories that you need, each on a line of its own as \
+it is shown, between <memories> and </memories>, and then the answer, in a few words, between <answer> and \
+</answer>."""
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
 _SELECTED = re.compile(r"<memories>(.*?)</memories>", re.DOTALL)
 _ID = re.compile(r"^\s*(\d{1,9}):", re.MULTILINE)

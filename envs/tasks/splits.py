@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 
 from agentgym.env import Split
-from agentgym.errors import ConfigError
+from agentgym.errors import ConfigError, TaskError
 from agentgym.types import Task
 
 
@@ -31,3 +32,22 @@ def make_tasks(make: Callable[[], Task | None], n: int | None, split: Split, nam
         if task is not None and in_split(task.id, split):
             tasks.append(task)
     return tasks
+
+
+def draw_from(
+    every: Sequence[Task], n: int | None, rng: random.Random, split: Split, holdout: float, name: str
+) -> list[Task]:
+    """All that belong to `split`, in their order, for None; else in random order, each once before any comes
+    twice. Raises TaskError when there are none. name: where they come from."""
+    rows = [task for task in every if in_split(task.id, split, holdout)]
+    if not rows:
+        raise TaskError(
+            f"{name}: of its {len(every)} rows none is in the {split} split (holdout={holdout}, by "
+            "a hash of each id); env.tasks.holdout=0 trains on all, env.eval_tasks=FILE evaluates on others"
+        )
+    if n is None:
+        return rows
+    drawn: list[Task] = []
+    while len(drawn) < n:
+        drawn += rng.sample(rows, min(len(rows), n - len(drawn)))
+    return drawn

@@ -1,4 +1,4 @@
-"""Conversations of facts that change, about people whom nobody knows, and questions about what is so in the end."""
+"""Conversations of facts that change, about people whom nobody knows, and questions about what is so at last."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ RELATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """facts: how many are told, which is also what the memory can hold. changes: how often one of them changes, was
-    wrong, or ends. chatter: parts that say nothing new. questions: asked at the end, each about another fact.
-    temporal: share of the streams of which a question asks what was so before; there the memory keeps history.
+    """facts: how many are told, which is also what the memory can hold. changes: how often one of them changes,
+    was wrong, or ends. chatter: parts that say nothing new. questions: asked at the end, each about another fact.
+    temporal: share of the streams whose questions ask what was so before, where something was; there the memory
+    keeps history.
 
     info.parts[i].says, of what a part says of a fact, and info.questions[i].stem and before are for scripts.
     """
@@ -164,9 +165,7 @@ def _part(form: str, fact: _Fact) -> dict[str, Any]:
 
 
 def _question(fact: _Fact, before: bool) -> dict[str, Any]:
-    if before:
-        answer = fact.values[-1 if fact.ended else -2]
-    else:
-        answer = UNKNOWN if fact.ended else fact.values[-1]
+    now = UNKNOWN if fact.ended else fact.values[-1]
+    answer = fact.values[-1 if fact.ended else -2] if before else now
     form = fact.relation.before if before else fact.relation.now
     return {"question": form.format(fact.person), "answer": answer, "stem": fact.stem, "before": before}
