@@ -85,9 +85,10 @@ class MemoryEnv(Env):
     None where that was not possible; oracle: what a perfect manager does in its place, where the task says
     what its parts mean. Of an answerer's: em, f1, locomo where that is the score, selected (ids), and recall:
     share of the question's evidence that the memories it was shown come from, where the task names it. At the
-    end: success (all right), answer (one a line), and em, f1, locomo, recall as means.
+    end: success (all right), answer (one a line), em, f1, locomo, recall as means, and each: those of each
+    question.
 
-    bank: what is remembered. shown: the memories that the policy sees now.
+    parts, questions: of the task. bank: what is remembered. shown: the memories that the policy sees now.
     """
 
     config: Memory
@@ -95,28 +96,19 @@ class MemoryEnv(Env):
     def __init__(self, config: Memory, services: Services) -> None:
         super().__init__(config, services)
         self.bank = Bank()
+        self.parts: list[Mapping[str, Any]] = []
+        self.questions: list[Mapping[str, Any]] = []
         self.shown: list[Remembered] = []
         self._part = self._failed = self._calls = self._malformed = 0
         self._answers: list[tuple[str, dict[str, Any]]] = []
 
-    @property
-    def parts(self) -> list[Mapping[str, Any]]:
-        """Of the conversation."""
-        assert self.task is not None, "reset() comes first"
-        return _parts(self.task)
-
-    @property
-    def questions(self) -> list[Mapping[str, Any]]:
-        """Asked after the last part."""
-        assert self.task is not None, "reset() comes first"
-        return _questions(self.task)
-
     async def start(self, task: Task, rng: random.Random) -> Observation:
         capacity = task.info.get("capacity") if self.config.capacity is None else self.config.capacity
+        self.parts, self.questions = _parts(task), _questions(task)
         self.bank = Bank(capacity, bool(task.info.get("history", False)))
         self._part = self._failed = self._calls = self._malformed = 0
         self._answers = []
-        return await self._show()
+        return await self.show()
 
     async def act(self, action: str) -> StepResult:
         return await (self._manage(action) if self.agent == MANAGER else self._answer(action))
@@ -141,21 +133,21 @@ class MemoryEnv(Env):
             self._calls += len(operations)
             facts["events"] = [operation.event for operation in operations]
         self._part, self._failed = self._part + 1, 0
-        return StepResult(await self._show(), 0.0, False, False, self._facts(anew=True, **facts))
+        return StepResult(await self.show(), 0.0, False, False, self._facts(anew=True, **facts))
 
     async def _answer(self, action: str) -> StepResult:
         question, said = self.questions[len(self._answers)], read_answered(action)
-        answer, facts = said.answer or "", self._grade(question, said.answer)
+        facts = {**self.grade(question, said.answer), "selected": list(said.selected)}
         if said.answer is None:
             self._malformed += 1
-        self._answers.append((answer, facts))
+        self._answers.append((said.answer or "", facts))
         reward = float(facts[self.config.score]) / len(self.questions)
-        facts |= {"selected": list(said.selected)}
         if len(self._answers) < len(self.questions):
-            return StepResult(await self._show(), reward, False, False, self._facts(anew=True, **facts))
+            return StepResult(await self.show(), reward, False, False, self._facts(anew=True, **facts))
         return StepResult("", reward, True, False, self._facts(**self._sum_up(), outcome=Outcome.DONE))
 
-    def _grade(self, question: Mapping[str, Any], answer: str | None) -> dict[str, Any]:
+    def grade(self, question: Mapping[str, Any], answer: str | None) -> dict[str, Any]:
+        """What an answer is worth; None: there was none."""
         task = Task("", str(question["question"]), str(question["answer"]), question)
         golds, text = qa.right_answers(task), answer or ""
         scores = {"em": float(qa.exact_match(text, golds)), "f1": qa.f1(text, golds)}
@@ -177,9 +169,9 @@ class MemoryEnv(Env):
             if any(name in row for row in rows)
         }
         answers = "\n".join(answer for answer, _ in self._answers)
-        return {**means, "selected": rows[-1]["selected"], "success": means["em"] == 1.0, "answer": answers}
+        return {**means, "success": means["em"] == 1.0, "answer": answers, "each": rows}
 
-    async def _show(self) -> Observation:
+    async def show(self) -> Observation:
         """The next part or question, with the memories that go with it: a prompt of its own."""
         config, managing = self.config, self._part < len(self.parts)
         self.agent, self.stop = (MANAGER, ()) if managing else (ANSWERER, (memory_r1.STOP,))
@@ -206,7 +198,8 @@ class MemoryEnv(Env):
     async def copy_to(self, twin: Env, seed: int | None) -> None:
         """Both share the bank, which never changes."""
         assert isinstance(twin, MemoryEnv)
-        twin.bank, twin.shown, twin.agent, twin.stop = self.bank, self.shown, self.agent, self.stop
+        twin.parts, twin.questions, twin.bank = self.parts, self.questions, self.bank
+        twin.shown, twin.agent, twin.stop = self.shown, self.agent, self.stop
         twin._part, twin._failed = self._part, self._failed
         twin._calls, twin._malformed = self._calls, self._malformed
         twin._answers = list(self._answers)
