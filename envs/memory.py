@@ -182,7 +182,8 @@ class MemoryEnv(Env):
             text = str(self.questions[len(self._answers)]["question"])
             memories, k, label, how = self.bank.memories, config.candidates, "Question", memory_r1.HOW_TO_ANSWER
         self.shown = await related(text, memories, k, config.encoder, self.services)
-        lines = [self._safe(memory.line(), config.memory_tokens) for memory in self.shown]
+        lines = [memory.now if managing else memory.line() for memory in self.shown]
+        lines = [self._safe(line, config.memory_tokens) for line in lines]
         shown = "Memories:\n{}\n\n{}:\n{}".format("\n".join(lines) or "none", label, self._safe(text))
         return opening(shown, config.prompt, how)
 

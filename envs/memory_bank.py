@@ -23,8 +23,13 @@ class Memory:
     former: tuple[str, ...] = ()
     deleted: bool = False
 
+    @property
+    def now(self) -> str:
+        """As a manager is shown it."""
+        return f"{self.id}: {self.text}"
+
     def line(self) -> str:
-        """As a policy is shown it, with what it said before."""
+        """As an answerer is shown it, with what it said before."""
         before = f" (before: {' '.join(self.former)})" if self.former else ""
         return f"{self.id}: {'deleted' if self.deleted else self.text}{before}"
 
