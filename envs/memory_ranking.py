@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agentgym.envs.memory_bank import Memory
-from agentgym.retriever import Passage
+from agentgym.retriever import Passage, Retriever
 from agentgym.services import Services
 
 if TYPE_CHECKING:
@@ -85,8 +86,13 @@ async def related(
 
 
 async def _bm25(query: str, texts: Sequence[str], k: int) -> list[int]:
+    return [int(hit.passage.id) for hit in (await _index(tuple(texts)).search([query], k))[0]]
+
+
+@lru_cache(maxsize=64)
+def _index(texts: tuple[str, ...]) -> Retriever:
+    """One index for all that is asked of the same memories."""
     from agentgym.retrievers.bm25s import Bm25s
     from agentgym.retrievers.memory import index_passages
 
-    index = index_passages([Passage(str(n), "", text) for n, text in enumerate(texts)], Bm25s())
-    return [int(hit.passage.id) for hit in (await index.search([query], k))[0]]
+    return index_passages([Passage(str(number), "", text) for number, text in enumerate(texts)], Bm25s())
