@@ -14,14 +14,7 @@ from agentgym.run import resolve_settings
 from .tutorial import ROOT, steps
 
 TEXT = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
-BLOCKS = steps("memory.md")
-RUNS = [
-    line
-    for name, text in BLOCKS
-    if name == "sh"
-    for line in text.splitlines()
-    if re.match(r"agentgym (train|eval|rollout) ", line)
-]
+RUNS = [text for _, text in steps("memory.md") if re.match(r"agentgym (train|eval|rollout) ", text)]
 
 
 @pytest.mark.parametrize("line", RUNS)
@@ -38,7 +31,7 @@ def test_the_tasks() -> None:
 
 
 def test_what_agents_write() -> None:
-    [operations] = [text for name, text in BLOCKS if name == "json"]
+    [operations] = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert [operation.id for operation in read_operations(operations)] == [1]
     [answer] = re.findall(r"^<memories>.*?^</answer>$", TEXT, re.MULTILINE | re.DOTALL)
     assert (read_answered(answer).selected, read_answered(answer).answer) == ((1,), "Nive")
