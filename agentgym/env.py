@@ -75,7 +75,7 @@ class Env(ABC):
     stop: tuple[str, ...] = ()
     """Texts that end the policy's turn (kept in the action)."""
     agent: str = "policy"
-    """Who speaks next, where an environment has several speakers."""
+    """Who speaks next, where an environment has several speakers; its config lists them all as `agents`."""
 
     def __init__(self, config: EnvConfig, services: Services) -> None:
         self.config = config

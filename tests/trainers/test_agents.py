@@ -21,7 +21,7 @@ from agentgym.services import Services
 from agentgym.trainers.base import Packing, Scored
 from agentgym.trainers.plays import Plays
 from agentgym.trainers.settings import Settings, Stage
-from agentgym.types import Group
+from agentgym.types import Group, Task, Tokens, Turn
 
 from .test_forgotten_gradient import UNCLIPPED, alone, forgetting
 from .test_packed_gradient import FORESTS, assert_same, forest, packed, uneven
@@ -126,3 +126,16 @@ async def test_groups_are_told_apart_by_their_own_agents() -> None:
     stage = Stage("rl", losses=["sft"], agents=["policy", "a"])
     scored = await Plays(stage, Settings(), NoManager(), build("tasks", "streams")).score(groups)  # type: ignore[arg-type]
     assert [sorted(each.frozen) for each in scored] == [[], ["b"]]
+
+
+@pytest.mark.parametrize("packing", ["tree", "flat"])
+def test_what_nobody_learns_from_or_sees_later_is_not_computed(packing: Packing) -> None:
+    group = Group("g", Task("t", "p", "a"))
+    for number, agent in enumerate("aab"):  # each begins anew
+        ids, action = tuple(range(10 * number, 10 * number + 5)), Tokens((7, 8), (-1.0, -1.0))
+        group.turns.append(
+            Turn(number - 1 if number else None, Tokens(ids), action, agent=agent, recalled=() if number else None)
+        )
+    for frozen, computed in (("", 3 * 7), ("a", 7), ("b", 2 * 7)):
+        batch = [Scored(group, 2, advantage=1.0, frozen=frozenset(frozen))]
+        assert packed(batch, [1.0], packing=packing, losses=[UNCLIPPED])[1]["computed_tokens"] == computed
