@@ -107,7 +107,8 @@ def train(folder: Path, name: str, seed: int, stage: str, words: list[str]) -> s
         only = folder / f"{stage}.toml"
         only.write_text(write_toml({"stages": stages}), encoding="utf-8")
         where = [f"seed={seed}", f"output_dir={folder}", f"run_name={name}"]
-        agentgym("train", "recipe=memory", "-c", str(only), *where, *words)
+        mine = [word for word in words if not word.startswith("stages.") or word.startswith(f"stages.{stage}.")]
+        agentgym("train", "recipe=memory", "-c", str(only), *where, *mine)
     return str(run)
 
 
@@ -145,8 +146,8 @@ def learn(folder: Path, seed: int, words: list[str]) -> Row:
         "manager": right(evaluate(fresh, [f"model={manager}", f"partners.answerer={cold}"])),
         "then answerer": right(evaluate(fresh, [f"model={answerer}", f"partners.manager={manager}"])),
         **{name: asyncio.run(script(fresh, manage)) for name, manage in SCRIPTS.items()},
-        "edited: says the new": statistics.fmean(row["follows"] for row in rows),
-        "edited: says the old": statistics.fmean(row["keeps"] for row in rows),
+        "edited: says the new": sum(row["follows"] for row in rows) / max(len(rows), 1),
+        "edited: says the old": sum(row["keeps"] for row in rows) / max(len(rows), 1),
     }
 
 
