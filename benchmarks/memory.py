@@ -49,8 +49,8 @@ from agentgym.types import Group, Observation, Task
 TASKS = 256
 Row = dict[str, float]
 PPO = [
-    "group_size=1",
-    "batch_size=128",
+    "stages.rl.group_size=1",
+    "stages.rl.batch_size=64",
     'stages.rl.credit=[{name="weighted_sum", weights={return=1.0}}, "gae", "whiten"]',
     'stages.rl.losses=[{name="ppo_clip", clip_low=0.2, clip_high=0.28}, {name="value", coef=0.1}]',
     "stages.rl.sampler={name='uniform', drop_zero_spread=false}",

@@ -53,7 +53,7 @@ class Streams:
     facts: int = 4
     changes: int = 4
     chatter: int = 2
-    questions: int = 2
+    questions: int = 4
     temporal: float = 0.25
 
     def __post_init__(self) -> None:

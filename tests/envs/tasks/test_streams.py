@@ -102,7 +102,11 @@ def test_seeds_and_splits() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "why"),
-    [({"facts": 0}, "facts must be"), ({"questions": 5}, "5 questions about 4"), ({"temporal": 2.0}, "temporal")],
+    [
+        ({"chatter": -1}, "chatter must be"),
+        ({"questions": 5}, "5 questions about 4"),
+        ({"temporal": 2.0}, "temporal"),
+    ],
 )
 def test_what_cannot_be_is_refused(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(Exception, match=why):
