@@ -168,7 +168,7 @@ class Manager:
     async def _attempts(self, group: Group, seed: int, name: str, move: Move, turns: float) -> Walk:
         for attempt in range(self.guard.retries + 1):
             env = self.env.make(self.services)
-            walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name, self.partners)
+            walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name, partners=self.partners)
             try:
                 await self._episode(walk, move, turns)
                 break

@@ -176,7 +176,7 @@ class Walk:
     async def fork(self, seed: int, name: str) -> Walk:
         """A second walk from here, in a world of its own; raises what the environment's fork raises."""
         env = await self.env.fork(seed)
-        twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name, self.partners)
+        twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name, partners=self.partners)
         twin.ids, twin.outcome = list(self.ids), self.outcome
         twin.origin, twin._forked_at, twin._depth_at_fork = self, len(self.turns), self.depth
         self._last_fork = len(self.turns)
