@@ -74,6 +74,8 @@ class Env(ABC):
 
     stop: tuple[str, ...] = ()
     """Texts that end the policy's turn (kept in the action)."""
+    agent: str = "policy"
+    """Who speaks next, where an environment has several speakers; its config lists them all as `agents`."""
 
     def __init__(self, config: EnvConfig, services: Services) -> None:
         self.config = config
@@ -212,6 +214,12 @@ def forgets(info: Mapping[str, Any]) -> bool:
     """Whether the environment takes back what it showed before the action just taken (`info["forget"]`): what the
     policy has said stays in its context, that observation does not. The prompt cannot be taken back."""
     return bool(info.get("forget", False))
+
+
+def begins_anew(info: Mapping[str, Any]) -> bool:
+    """Whether the observation is a prompt of its own (`info["anew"]`): the policy then sees it, and nothing of all
+    that was shown and said before."""
+    return bool(info.get("anew", False))
 
 
 def truncated_by(info: Mapping[str, Any]) -> Outcome:

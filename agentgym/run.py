@@ -7,13 +7,14 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym.config import build, convert, merge, read_toml, to_table
-from agentgym.env import EnvConfig, TaskSource
+from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
+from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,6 +127,9 @@ def check_components(settings: Settings) -> None:
     if hasattr(env, "sandbox"):
         build("sandbox", env.sandbox)
     build("engine", settings.engine)
+    agents = getattr(env, "agents", (Env.agent,))
+    for agent in {*settings.partners, *(name for stage in settings.stages for name in stage.agents)} - {*agents}:
+        raise ConfigError(f"env {type(env).__name__} has no agent {agent!r}: {did_you_mean(agent, agents)}")
     for stage in settings.stages:
         initial = getattr(build("rollout", stage.rollout), "initial_rollouts", 0)
         size = stage.group_size or settings.group_size
@@ -200,6 +204,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
         max_error_frac=settings.max_error_frac,
         deterministic=settings.deterministic,
     )
+    partners = _partners(settings, tokenizer, device)
     async with Services(Vocabulary.of(tokenizer)) as services:
         if getattr(env, "runs_programs", False):  # at once, and not by the first program of some episode
             host: SandboxHost = await services.get(build("sandbox", env.sandbox))  # type: ignore[attr-defined]
@@ -210,12 +215,25 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
 
         def manager(temperature: float) -> Manager:
             limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)
-            return Manager(env, engine, Chat(tokenizer), services, limits, guard)
+            return Manager(env, engine, Chat(tokenizer), services, limits, guard, partners)
 
-        try:
+        async with AsyncExitStack() as engines:
+            for each in (engine, *partners.values()):
+                engines.push_async_callback(each.close)
             yield model, tokenizer, engine, manager
-        finally:
-            await engine.close()
+
+
+def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]:
+    """An engine for each agent that another model plays. Raises ConfigError for one with other tokens."""
+    from agentgym.models.load import load_policy
+
+    engines: dict[str, Any] = {}
+    for agent, name in settings.partners.items():
+        model, own = load_policy(model_path(name), seed=settings.seed, device=device, dtype=settings.dtype)
+        if own.get_vocab() != tokenizer.get_vocab():
+            raise ConfigError(f"partners.{agent}={name}: its tokens are not those of model={settings.model}")
+        engines[agent] = build("engine", settings.engine).start(model, own)
+    return engines
 
 
 async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
@@ -236,6 +254,9 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
             weight_decay=settings.weight_decay,
             beta2=settings.adam_beta2,
             max_grad_norm=settings.max_grad_norm,
+            critic=any(
+                isinstance(build("loss", x), TrainsCritic) for stage in settings.stages for x in stage.losses
+            ),
         )
         with closing(RunLog(path, to_table(settings), resume=settings.resume)) as log:
             parts = Parts(
@@ -258,7 +279,8 @@ def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     from agentgym.runlog import check_directory
 
     check_directory(path, resume=settings.resume)
-    check_model(model_path(settings.model))
+    for name in (settings.model, *settings.partners.values()):
+        check_model(model_path(name))
     for split in ("train", "eval"):
         source.draw(1, random.Random(0), split)
 

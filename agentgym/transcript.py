@@ -59,7 +59,8 @@ def passages(turns: Sequence[Turn], decode: Decode | None = None) -> list[Passag
     for turn in turns:
         shown = turn.observation or (decode(turn.context.ids) if decode else "")
         if shown:
-            kind: Kind = "prompt" if turn.parent is None else "dropped" if forgets(turn.info) else "tool"
+            prompt = turn.parent is None or turn.recalled == ()
+            kind: Kind = "prompt" if prompt else "dropped" if forgets(turn.info) else "tool"
             found.append(Passage(kind, kind, shown))
         if turn.text:
             found.append(Passage("policy", "demo" if turn.source == "demo" else turn.agent, turn.text))

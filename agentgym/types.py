@@ -97,8 +97,10 @@ class Turn:
 
     parent: index of the previous turn in `Group.turns`; None at a root.
     context: what was added before the policy spoke (the prompt at a root, else the observation).
+    agent: who spoke, where an environment has several speakers.
     recalled: ids that stand before the context in place of all that the parent saw and said, of which the policy
-        then sees nothing else; None where nothing was taken back. They are context, whoever said them before.
+        then sees nothing else; None where nothing was taken back, none where the turn begins anew. They are
+        context, whoever said them before.
     action: what the policy sampled. observation, text: context and action decoded, for people.
     reward: what the environment paid for this turn. outcome: set on the last turn of an episode.
     signals: raw named numbers about the episode that ends here; never pre-summed.

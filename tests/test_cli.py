@@ -153,8 +153,8 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "no_model").mkdir()
     absent = complaint(tmp_path, "train", "model=./absent")
     assert (
-        "model=./absent: no such directory. Use nano or nano-search or nano-sql, a path, or a Hugging Face id"
-        in absent
+        "model=./absent: no such directory. Use nano, nano-search, nano-sql, nano-memory, a path, or a Hugging "
+        "Face id" in absent
     )
     assert "model=no_model: no config.json there" in complaint(tmp_path, "eval", "-n", "1", "model=no_model")
     assert "model=no_vocabulary: no tokenizer there" in complaint(tmp_path, "train", "model=no_vocabulary")

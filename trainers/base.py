@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from agentgym.types import Group, Task, Turn
 
@@ -23,13 +23,25 @@ Reduction = Literal["token_mean", "sequence_mean", "constant"]
 Packing = Literal["tree", "flat"]
 
 
+class Learned(NamedTuple):
+    """What there is to learn from a token. old_logprob: when it was sampled (0 for demonstrations). value, goal:
+    what the critic thought of where it stands, and what it should think."""
+
+    old_logprob: float
+    advantage: float
+    value: float
+    goal: float
+
+
 @dataclass(slots=True)
 class Scored:
     """One trajectory on its way to the learner.
 
     leaf: index of its last turn in `group.turns`. reward: shaped, not yet compared with others.
-    advantage: what every token it sampled is multiplied by; turn_advantages, one per turn from root to leaf, take
-    its place. weight: what it counts beside others, in the loss and in what credit steps average; 0: not at all.
+    advantage: what every token it sampled is multiplied by; turn_advantages, one per turn from root to leaf, or
+    else token_advantages, one per learned token, take its place. weight: what it counts beside others, in the loss
+    and in what credit steps average; 0: not at all. frozen: agents whose turns nobody learns from, and which are
+    context. values, goals: of the learned tokens, before each what the critic thinks and what it should.
     """
 
     group: Group
@@ -38,6 +50,10 @@ class Scored:
     advantage: float = 0.0
     weight: float = 1.0
     turn_advantages: list[float] | None = None
+    token_advantages: list[float] | None = None
+    frozen: frozenset[str] = frozenset()
+    values: list[float] | None = None
+    goals: list[float] | None = None
 
     @property
     def turns(self) -> list[Turn]:
@@ -53,6 +69,26 @@ class Scored:
             raise ValueError(f"{len(path)} turns but {len(advantages)} turn_advantages; one per turn is needed")
         return list(zip(path, advantages, strict=True))
 
+    def by_token(self) -> list[tuple[int, list[Learned]]]:
+        """Index in `group.turns` of each of its turns, root to leaf, and what is learned from its tokens: nothing
+        from a frozen agent's."""
+        found: list[tuple[int, list[Learned]]] = []
+        done = 0
+        for index, advantage in self.by_turn:
+            turn = self.group.turns[index]
+            count = 0 if turn.agent in self.frozen else len(turn.action)
+            here = slice(done, done + count)
+            rows = zip(
+                (turn.action.logprobs or (0.0,) * count)[:count],
+                [advantage] * count if self.token_advantages is None else self.token_advantages[here],
+                [0.0] * count if self.values is None else self.values[here],
+                [0.0] * count if self.goals is None else self.goals[here],
+                strict=True,
+            )
+            found.append((index, [Learned(*row) for row in rows]))
+            done += count
+        return found
+
     @property
     def signals(self) -> dict[str, float]:
         """The raw signals of the episode, by name."""
@@ -60,8 +96,8 @@ class Scored:
 
     @property
     def length(self) -> int:
-        """Tokens the policy sampled."""
-        return sum(len(turn.action) for turn in self.turns)
+        """Tokens the policy sampled, where it learns."""
+        return sum(len(turn.action) for turn in self.turns if turn.agent not in self.frozen)
 
 
 class Signal(Protocol):
@@ -108,7 +144,9 @@ class TokenBatch:
     """What a loss sees: one entry per trained token, in the order of the pack.
 
     logprobs, entropy: under the current weights, differentiable. old_logprobs: under the weights that sampled.
-    ref_logprobs: under the frozen reference; None unless a loss needs it. advantages: per token.
+    ref_logprobs: under the frozen reference; None unless a loss needs it. advantages: per token. values,
+    old_values, goals: what the critic thinks of where the token stands, differentiable, what it thought before
+    the update, and what it should think; values is None without a critic.
     """
 
     logprobs: Tensor
@@ -116,6 +154,16 @@ class TokenBatch:
     old_logprobs: Tensor
     advantages: Tensor
     ref_logprobs: Tensor | None = None
+    values: Tensor | None = None
+    old_values: Tensor | None = None
+    goals: Tensor | None = None
+
+
+@runtime_checkable
+class TrainsCritic(Protocol):
+    """A loss that trains the critic: with one, the learner has a critic, and credit steps find its values."""
+
+    trains_critic: ClassVar[bool]
 
 
 class LossTerm(Protocol):

@@ -52,15 +52,14 @@ class FlatRows:
 def _rows(scored: Scored, weight: float) -> Iterator[tuple[Segment, list[Entry]]]:
     """A trajectory from its first token to its last, in rows of all that the policy saw, and their entries."""
     segment, entries = Segment(None, 0), list[Entry]()
-    for index, advantage in scored.by_turn:
+    for index, tokens in scored.by_token():
         turn = scored.group.turns[index]
         if turn.recalled is not None:
             yield segment, entries
             segment, entries = Segment(None, 0, list(turn.recalled)), []
         segment.ids += turn.context.ids
-        old = turn.action.logprobs or (0.0,) * len(turn.action)
         start = len(segment.ids)
-        entries += [Entry(0, start + i, logprob, advantage, weight) for i, logprob in enumerate(old)]
+        entries += [Entry.of(token, 0, start + i, weight) for i, token in enumerate(tokens)]
         segment.ids += turn.action.ids
     yield segment, entries
 

@@ -20,7 +20,7 @@ class Inputs:
     ids [B, T]. context: the decoder's other arguments, which say where tokens stand and what they attend to.
     previous, targets [U]: for each trained token, its predecessor's place in the flattened ids, and its own id.
     entries [M]: which of them an entry of the loss is, for a shared token has an entry for each trajectory.
-    old_logprobs, advantages, weights [M].
+    old_logprobs, advantages, weights, old_values, goals [M].
     """
 
     ids: Tensor
@@ -31,6 +31,8 @@ class Inputs:
     old_logprobs: Tensor
     advantages: Tensor
     weights: Tensor
+    old_values: Tensor
+    goals: Tensor
 
 
 class Layout(Protocol):
@@ -50,17 +52,15 @@ def make_inputs(pack: Pack, ids: Tensor, context: dict[str, Any], dtype: torch.d
     device = ids.device
     places: dict[tuple[int, int], int] = {}
     entries = [places.setdefault((e.segment, e.index), len(places)) for e in pack.entries]
-    floats = torch.tensor([(e.old_logprob, e.advantage, e.weight) for e in pack.entries], dtype=dtype)
-    old, advantages, weights = floats.to(device).unbind(1)
+    rows = [(e.old_logprob, e.advantage, e.weight, e.value, e.goal) for e in pack.entries]
+    floats = torch.tensor(rows, dtype=dtype).to(device).unbind(1)
     return Inputs(
         ids,
         context,
         torch.tensor([_previous(pack, segment, index) for segment, index in places], device=device),
         torch.tensor([pack.segments[segment].ids[index] for segment, index in places], device=device),
         torch.tensor(entries, device=device),
-        old,
-        advantages,
-        weights,
+        *floats,
     )
 
 

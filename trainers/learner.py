@@ -34,6 +34,7 @@ class Learner:
         weight_decay: float = 0.0,
         beta2: float = 0.999,
         max_grad_norm: float = 1.0,
+        critic: bool = False,
     ) -> None:
         self.model = model
         self.causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -42,11 +43,22 @@ class Learner:
         self.device = next(model.parameters()).device
         self.max_grad_norm = max_grad_norm
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.critic = self._new_critic() if critic else None
         # Small steps vanish in bfloat16, so narrow weights get a float32 master copy, and that is stepped.
         self.masters = {n: p if p.dtype.itemsize >= 4 else p.detach().float() for n, p in self.parameters.items()}
         self.optimizer = Optimizer(optimizer, self.masters, weight_decay=weight_decay, beta2=beta2)
         self.reference: Any = None
         self.skipped = 0
+
+    def _new_critic(self) -> torch.nn.Linear:
+        """A head beside the language model's, on the same hidden states; it thinks 0 of everything."""
+        width = self.causal_lm.get_output_embeddings().weight.shape[1]
+        dtype = torch.promote_types(next(self.causal_lm.parameters()).dtype, torch.float32)
+        head = torch.nn.Linear(width, 1, device=self.device, dtype=dtype)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        self.parameters |= {f"critic.{name}": weight for name, weight in head.named_parameters()}
+        return head
 
     def keep_reference(self) -> None:
         """Freeze a copy of the current policy for the losses that need one."""
@@ -61,7 +73,22 @@ class Learner:
 
     def logprobs(self, pack: Pack) -> tuple[Tensor, Tensor]:
         """logprobs, entropy [M] of a pack's entries under the current weights."""
-        return self._forward(self.causal_lm, self._inputs(pack))
+        return self._forward(self.causal_lm, self._inputs(pack))[:2]
+
+    @torch.no_grad()
+    def appraise(self, batch: Sequence[Scored], microbatch_tokens: int) -> None:
+        """Write what the critic thinks before each learned token, as the trajectories' `values`."""
+        found: dict[float, float] = {}
+        number = 0
+        for scored in batch:  # each token goes by its number, since layouts put them in any order
+            scored.values = [float(number + i) for i in range(scored.length)]
+            number += scored.length
+        for pack in self.layout.packs(batch, [1.0] * len(batch), microbatch_tokens):
+            values = self._forward(self.causal_lm, self._inputs(pack))[2]
+            assert values is not None, "made with a critic"
+            found |= zip((entry.value for entry in pack.entries), values.tolist(), strict=True)
+        for scored in batch:
+            scored.values = [found[value] for value in scored.values or ()]
 
     def update(
         self,
@@ -94,13 +121,14 @@ class Learner:
         return metrics
 
     def _loss(self, inputs: Inputs, losses: Sequence[LossTerm]) -> tuple[Tensor, dict[str, Tensor]]:
-        logprobs, entropy = self._forward(self.causal_lm, inputs)
+        logprobs, entropy, values = self._forward(self.causal_lm, inputs)
         reference = None
         losses = [term for term in losses if term.coef]
         if any(term.needs_reference for term in losses):
             with torch.no_grad():
                 reference = self._forward(self.reference, inputs)[0]
-        batch = TokenBatch(logprobs, entropy, inputs.old_logprobs, inputs.advantages, reference)
+        critic = (values, inputs.old_values, inputs.goals)
+        batch = TokenBatch(logprobs, entropy, inputs.old_logprobs, inputs.advantages, reference, *critic)
         loss = torch.zeros((), device=self.device)
         measured = {"entropy": entropy.detach()}
         for term in losses:
@@ -108,11 +136,16 @@ class Learner:
             measured |= term.metrics(batch)
         return loss, measured
 
-    def _forward(self, model: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def _forward(self, model: Any, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Log-probabilities, entropies and the critic's values, of the entries."""
         decoder = model.get_decoder()
         hidden = decoder(input_ids=inputs.ids, use_cache=False, **inputs.context).last_hidden_state.flatten(0, 1)
-        logprobs, entropy = token_stats(model.get_output_embeddings(), hidden[inputs.previous], inputs.targets)
-        return logprobs[inputs.entries], entropy[inputs.entries]
+        hidden = hidden[inputs.previous]
+        logprobs, entropy = token_stats(model.get_output_embeddings(), hidden, inputs.targets)
+        values = None
+        if self.critic is not None:
+            values = self.critic(hidden.to(self.critic.weight.dtype))[:, 0][inputs.entries]
+        return logprobs[inputs.entries], entropy[inputs.entries], values
 
     def _inputs(self, pack: Pack) -> Inputs:
         dtype = torch.float64 if next(iter(self.masters.values())).dtype == torch.float64 else torch.float32

@@ -64,4 +64,4 @@ class Optimizer:
 
 def _is_outer(name: str) -> bool:
     """Embeddings and heads: Muon is for what lies between them."""
-    return "embed" in name or "lm_head" in name
+    return "embed" in name or "lm_head" in name or name.startswith("critic.")

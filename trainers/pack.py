@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from agentgym.trainers.base import Scored
+from agentgym.trainers.base import Learned, Scored
 from agentgym.types import Group, Turn
 
 
@@ -34,7 +34,7 @@ class Segment:
 class Entry:
     """A trained token as one trajectory sees it.
 
-    segment, index: where the token stands. old_logprob: when it was sampled (0 for demonstrations).
+    segment, index: where the token stands. old_logprob, value, goal: see base.Learned.
     """
 
     segment: int
@@ -42,6 +42,12 @@ class Entry:
     old_logprob: float
     advantage: float
     weight: float
+    value: float = 0.0
+    goal: float = 0.0
+
+    @classmethod
+    def of(cls, token: Learned, segment: int, index: int, weight: float) -> Entry:
+        return cls(segment, index, token.old_logprob, token.advantage, weight, token.value, token.goal)
 
 
 @dataclass(slots=True)
@@ -96,36 +102,51 @@ class _Placed:
 
     def new_tokens(self, scored: Scored) -> int:
         group, count = scored.group, 0
-        for index in group.path(scored.leaf):
+        needed = _needed(scored)
+        for index in needed:
             turn = group.turns[index]
             if (group.id, index) in self.turns:
                 continue
             count += len(turn.action)
             if _key(group, turn) not in self.contexts:
-                count += len(_begin(group, turn)[1])
+                follows = turn.parent in needed or (group.id, turn.parent) in self.turns
+                count += len(_begin(group, turn, follows)[1])
         return count
+
+
+def _needed(scored: Scored) -> list[int]:
+    """The turns that are learned from, and those that stand before them in the context, root to leaf."""
+    found: list[int] = []
+    wanted = False
+    for index in reversed(scored.group.path(scored.leaf)):
+        turn = scored.group.turns[index]
+        wanted = wanted or turn.agent not in scored.frozen
+        if wanted:
+            found.append(index)
+        wanted = wanted and turn.recalled is None
+    return found[::-1]
 
 
 def _add(pack: Pack, placed: _Placed, scored: Scored, weight: float) -> None:
     """Place the trajectory's turns, and enter each of its sampled tokens."""
     group = scored.group
-    for index, advantage in scored.by_turn:
-        turn = group.turns[index]
+    learned = dict(scored.by_token())
+    for index in _needed(scored):
+        turn, tokens = group.turns[index], learned[index]
         if (group.id, index) not in placed.turns:
             context = _context(pack, placed, group, turn)
             placed.turns[group.id, index] = _extend(pack, context, turn.action.ids)
         segment, end = placed.turns[group.id, index]
         start = end - len(turn.action)
-        old = turn.action.logprobs or (0.0,) * len(turn.action)
-        pack.entries += [Entry(segment, start + i, logprob, advantage, weight) for i, logprob in enumerate(old)]
+        pack.entries += [Entry.of(token, segment, start + i, weight) for i, token in enumerate(tokens)]
 
 
 def _context(pack: Pack, placed: _Placed, group: Group, turn: Turn) -> tuple[int, int]:
     """Where the turn's context ends: a prompt, a segment of its own, or the observation after the parent."""
     key = _key(group, turn)
     if key not in placed.contexts:
-        kept, ids = _begin(group, turn)
-        where = None if turn.parent is None else placed.turns[group.id, turn.parent]
+        where = None if turn.parent is None else placed.turns.get((group.id, turn.parent))
+        kept, ids = _begin(group, turn, where is not None)
         if where is not None and kept is not None:
             where = _back(pack, where, kept)
         if where is None:
@@ -140,12 +161,15 @@ def _key(group: Group, turn: Turn) -> _Key:
     return group.id, turn.parent if turn.recalled is None else turn.recalled, turn.context.ids
 
 
-def _begin(group: Group, turn: Turn) -> tuple[int | None, tuple[int, ...]]:
-    """After how many tokens of its parent's path the turn goes on, None for all, and its context from there on."""
+def _begin(group: Group, turn: Turn, follows: bool) -> tuple[int | None, tuple[int, ...]]:
+    """After how many tokens of its parent's path the turn goes on, None for all, and its context from there on.
+    follows: the parent stands in the pack."""
     if turn.recalled is None:
         return None, turn.context.ids
     ids = turn.recalled + turn.context.ids
-    before = () if turn.parent is None else group.seen(turn.parent) + group.turns[turn.parent].action.ids
+    if not follows or turn.parent is None:
+        return 0, ids
+    before = group.seen(turn.parent) + group.turns[turn.parent].action.ids
     shorter = min(len(before), len(ids))
     kept = next((i for i in range(shorter) if before[i] != ids[i]), shorter)
     return kept, ids[kept:]

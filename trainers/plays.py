@@ -5,25 +5,45 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 
 from agentgym.config import build
 from agentgym.env import TaskSource
 from agentgym.rollout.failures import check_share
 from agentgym.rollout.manager import Manager
-from agentgym.trainers.base import Credit, LossTerm, Measured, Sampler, Scored, Signal, by_group
+from agentgym.trainers.base import (
+    Credit,
+    LossTerm,
+    Measured,
+    Sampler,
+    Scored,
+    Signal,
+    TrainsCritic,
+    by_group,
+)
 from agentgym.trainers.settings import Settings, Stage
 from agentgym.types import Group, Outcome
 
 
 class Plays:
-    """pool: the groups that a stage with a pool learns from, once `fill` has played them."""
+    """pool: the groups that a stage with a pool learns from, once `fill` has played them. appraise: has the critic
+    write what it thinks of trajectories; called where a loss trains it."""
 
-    def __init__(self, stage: Stage, settings: Settings, manager: Manager, source: TaskSource) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        manager: Manager,
+        source: TaskSource,
+        appraise: Callable[[list[Scored]], None] | None = None,
+    ) -> None:
         self.stage, self.manager, self.source = stage, manager, source
         self.strategy = build("rollout", stage.rollout)
         self.signals: list[Signal] = [build("signal", s) for s in stage.signals]
         self.credit: list[Credit] = [build("credit", c) for c in stage.credit]
         self.losses: list[LossTerm] = [build("loss", x) for x in stage.losses]
+        self.appraise = appraise if any(isinstance(loss, TrainsCritic) for loss in self.losses) else None
+        self.partners = frozenset(settings.partners)
         self.seed, self.max_error_frac = settings.seed, settings.max_error_frac
         self.sampler = self._new_sampler()
         self.batch_size = stage.batch_size or settings.batch_size
@@ -45,11 +65,19 @@ class Plays:
 
     async def score(self, groups: list[Group]) -> list[Scored]:
         """Signals, then credit, over every valid trajectory; groups the sampler drops get weight 0."""
-        played = [Scored(g, leaf) for g in groups for leaf in g.leaves() if g.outcome(leaf).is_valid]
+        played = [
+            Scored(group, leaf, frozen=frozen)
+            for group in groups
+            for frozen in [self._frozen(group)]
+            for leaf in group.leaves()
+            if group.outcome(leaf).is_valid
+        ]
         for signal in self.signals:
             await asyncio.gather(*(signal(group, self.manager.services) for group in groups))
         self._check_judged(played)
         batch = [scored for scored in played if scored.group.outcome(scored.leaf).is_valid]
+        if self.appraise:
+            self.appraise(batch)
         for credit in self.credit:
             batch = credit(batch)
         for group in by_group(batch):
@@ -64,6 +92,12 @@ class Plays:
         parts = [part for part in (*self.signals, self.sampler) if isinstance(part, Measured)]
         told = [await part.metrics(self.manager.services) for part in parts]
         return {name: value for numbers in told for name, value in numbers.items()}
+
+    def _frozen(self, group: Group) -> frozenset[str]:
+        """The agents whose turns are not learned from."""
+        agents = frozenset(turn.agent for turn in group.turns)
+        learning = agents.intersection(self.stage.agents) if self.stage.agents else agents
+        return agents - learning | self.partners
 
     def _check_judged(self, played: list[Scored]) -> None:
         """Raises TooManyErrors when signals have failed too many of the episodes that were played well."""

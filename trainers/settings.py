@@ -27,7 +27,8 @@ class Stage:
     lr_schedule: after the warm-up, constant, or linear to 0 at the stage's end.
     reduction: how per-token losses become one number. constant_length: the divisor of reduction="constant".
     pool: groups played once at the start and then learned from again and again (demonstrations); 0 plays anew
-    for every step.
+    for every step. agents: whose turns are learned from, where an environment has several speakers; empty: all of
+    theirs that the policy plays.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Stage:
     reduction: Reduction = "token_mean"
     constant_length: int | None = None
     pool: int = 0
+    agents: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.losses:
@@ -60,6 +62,8 @@ class Settings:
     none. minibatches: optimiser steps per batch. microbatch_tokens: tokens computed in a forward pass.
     packing: "tree" computes what trajectories share once; "flat" gives each a row of its own, for models whose
     attention cannot be told what to attend to.
+    partners: models that speak in the policy's place where an environment has several speakers, by agent; frozen,
+    and with the policy's vocabulary. They are named as `model` is.
     max_completion_tokens: tokens the policy may sample in one trajectory. episode_timeout: seconds.
     eval_every, save_every: steps; 0 means at the end of each stage only.
     """
@@ -72,6 +76,7 @@ class Settings:
     device: str = "auto"
     dtype: str = "auto"
     lora: Lora = field(default_factory=Lora)
+    partners: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     deterministic: bool = False
 

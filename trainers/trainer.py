@@ -92,7 +92,7 @@ class Trainer:
         settings, progress = self.settings, self.progress
         steps = stage.steps or settings.max_steps
         self.parts.reporter.stage(stage, steps, progress.step_in_stage)
-        play = Plays(stage, settings, self.parts.manager, self.parts.source)
+        play = Plays(stage, settings, self.parts.manager, self.parts.source, self._appraise)
         if progress.sampler:
             play.sampler.load_state_dict(progress.sampler)
         if any(term.needs_reference and term.coef for term in play.losses):
@@ -109,6 +109,9 @@ class Trainer:
             if settings.save_every and progress.step % settings.save_every == 0:
                 self._save()
         await self._evaluate(stage.name)
+
+    def _appraise(self, batch: list[Scored]) -> None:
+        self.parts.learner.appraise(batch, self.settings.microbatch_tokens)
 
     def _fix_reference(self) -> None:
         """The losses' reference is the policy as the stage found it, also after a resume."""

@@ -1,4 +1,4 @@
-"""A policy by name: `nano`, `nano-search`, `nano-sql`, or any Hugging Face causal LM by path or id."""
+"""A policy by name: `nano`, a preset of it, or any Hugging Face causal LM by path or id."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def check_model(name: str) -> None:
             raise ConfigError(f"model={name}: no tokenizer there; it has none of {', '.join(_VOCABULARIES)}")
     elif name.startswith((".", "/", "~")) or name.count("/") != 1 or path.parent.is_dir():
         raise ConfigError(
-            f"model={name}: no such directory. Use {' or '.join(nano.TOKENIZERS)}, a path, or a Hugging Face id "
+            f"model={name}: no such directory. Use {', '.join(nano.TOKENIZERS)}, a path, or a Hugging Face id "
             "(owner/name)"
         )
 

@@ -28,7 +28,7 @@ class Encoder:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(config.encoder)
             self._model: Any = AutoModel.from_pretrained(config.encoder).to(config.device).eval()
         except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"retriever pyserini: encoder {config.encoder}: {error}") from error
+            raise ConfigError(f"encoder {config.encoder}: {error}") from error
 
     def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row a query."""

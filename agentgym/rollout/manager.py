@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -48,7 +48,8 @@ class Guard:
 class Manager:
     """The one place where episodes run.
 
-    parked: walks with a live environment that nobody plays, by name: forked, or stopped before their end.
+    partners: engines that speak in the policy's place, by agent. parked: walks with a live environment that nobody
+    plays, by name: forked, or stopped before their end.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class Manager:
         services: Services,
         limits: Limits | None = None,
         guard: Guard | None = None,
+        partners: Mapping[str, Engine] | None = None,
     ) -> None:
         self.env, self.engine, self.renderer, self.services = env, engine, renderer, services
         self.limits, self.guard = limits or Limits(), guard or Guard()
+        self.partners = partners or {}
         self.outcomes: Counter[Outcome] = Counter()
         self.running: dict[str, tuple[float, Walk]] = {}
         self.parked: dict[str, Walk] = {}
@@ -166,7 +169,7 @@ class Manager:
         for attempt in range(self.guard.retries + 1):
             env = self.env.make(self.services)
             chunks = getattr(self.env, "chunks", None)
-            walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name, chunks)
+            walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name, chunks, self.partners)
             try:
                 await self._episode(walk, move, turns)
                 break

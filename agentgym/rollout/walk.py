@@ -2,17 +2,19 @@
 
 The only place where an environment's text meets token ids. What was sampled is appended as sampled and what
 the environment says is appended as rendered; nothing is ever decoded and encoded again. An observation that the
-environment takes back is cut out, and the ids around it stay as they are. Where episodes are thought in chunks,
-the environment is given what was said in all of them, once that has come to its end.
+environment takes back is cut out, and the ids around it stay as they are; where it begins anew, none stay.
+Where episodes are thought in chunks, the environment is given what was said in all of them, once that has come to
+its end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentgym.chunks import Chunks
 from agentgym.engine import Engine, Sample, Sampling
-from agentgym.env import Env, forgets, truncated_by
+from agentgym.env import Env, begins_anew, forgets, truncated_by
 from agentgym.errors import ConfigError, EnvError
 from agentgym.renderer import Renderer
 from agentgym.types import Group, Observation, Outcome, Source, Tokens, Turn
@@ -33,7 +35,7 @@ class Walk:
 
     seed: the episode's randomness, in the environment and in sampling. name: unique in the run. origin: the walk
     it was forked from, None at a root; `turns` has what came after the fork. chunks: how it is cut, None for not
-    at all; each is a turn.
+    at all; each is a turn. partners: who speaks in the policy's place, by agent.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class Walk:
         seed: int,
         name: str,
         chunks: Chunks | None = None,
+        partners: Mapping[str, Engine] | None = None,
     ) -> None:
         self.group, self.env, self.engine, self.chunks = group, env, engine, chunks
         self.renderer, self.limits, self.seed, self.name = renderer, limits, seed, name
+        self.partners = partners or {}
         self.outcome: Outcome | None = None
         self.ids: list[int] = []
         self.turns: list[Turn] = []
@@ -70,16 +74,8 @@ class Walk:
     async def start(self) -> None:
         """Reset the environment, render the prompt. Raises ConfigError for a chunk too long for the engine."""
         observation, _ = await self.env.reset(seed=self.seed, options={"task": self.group.task})
-        messages = [{"role": "user", "content": observation}] if isinstance(observation, str) else observation
         self._shown = observation
-        self._pending = self.renderer.open(messages)  # type: ignore[arg-type]
-        self.ids = list(self._pending)
-        self._prompt = len(self.ids)
-        if self.window is not None and self.window > self.engine.max_len:
-            raise ConfigError(
-                f"prompt and chunk have {self.window} tokens together, and the engine's max_len is "
-                f"{self.engine.max_len}: a chunk would never be full"
-            )
+        self._open()
 
     @property
     def observation(self) -> Observation:
@@ -116,9 +112,8 @@ class Walk:
         """Let the policy speak once, or go on from what was `said` for it; the sample begins after that."""
         limits = self.limits
         sampling = Sampling(
-            max_tokens=max(
-                self.budget - len(said), 1
-            ),  # a prompt without room for a token is the engine's to refuse
+            # a prompt without room for a token is the engine's to refuse
+            max_tokens=max(self.budget - len(said), 1),
             temperature=limits.temperature,
             top_p=limits.top_p,
             top_k=limits.top_k,
@@ -129,7 +124,8 @@ class Walk:
         )
         self._calls += 1
         parent = None if self.origin is None or self._on_its_own else self.origin.name
-        sample = await self.engine.sample([*self.ids, *said], sampling, session=self.name, parent=parent)
+        speaker = self.partners.get(self.env.agent, self.engine)
+        sample = await speaker.sample([*self.ids, *said], sampling, session=self.name, parent=parent)
         self._leave_origin()
         return sample
 
@@ -155,6 +151,9 @@ class Walk:
             self.outcome = Outcome.DONE
         elif result.truncated:
             self.outcome = truncated_by(result.info)
+        elif begins_anew(result.info):
+            self._open()
+            self._recalled = ()
         else:
             self._pending = self.renderer.extend(result.observation)
             self.ids += self._pending
@@ -163,6 +162,20 @@ class Walk:
             self.outcome = Outcome.MAX_TOKENS
             turn.reward += self.env.unfinished_reward()
         turn.outcome = self.outcome
+
+    def _open(self) -> None:
+        """What was shown last is the prompt, and all that the policy sees."""
+        shown = self._shown
+        self._pending = self.renderer.open(
+            [{"role": "user", "content": shown}] if isinstance(shown, str) else shown
+        )
+        self.ids = list(self._pending)
+        self._prompt, self._chunk = len(self.ids), 1
+        if self.window is not None and self.window > self.engine.max_len:
+            raise ConfigError(
+                f"prompt and chunk have {self.window} tokens together, and the engine's max_len is "
+                f"{self.engine.max_len}: a chunk would never be full"
+            )
 
     def _carry_over(self) -> bool:
         """Begin a chunk where one is full, and more of them and of the tokens are left. Whether it has begun."""
@@ -185,15 +198,17 @@ class Walk:
     def _turn(self, action: Tokens) -> Turn:
         """What the policy says, or would have said, where it is now."""
         shown = self.renderer.decode(self._pending)
-        return Turn(None, Tokens(self._pending), action, observation=shown, recalled=self._recalled)
+        return Turn(
+            None, Tokens(self._pending), action, observation=shown, agent=self.env.agent, recalled=self._recalled
+        )
 
     def _forget(self, turn: Turn) -> None:
         """Cut out what was shown before `turn`, whose action the ids end with. Between chat messages a seam stays:
         both of the policy's are the assistant's."""
-        if self.at_start:
+        if self.at_start or turn.recalled == ():
             raise EnvError(
-                f"{type(self.env).__name__} says info['forget'] after the first action, but what was shown before "
-                "that is the prompt, which cannot be taken back"
+                f"{type(self.env).__name__} says info['forget'] after the first action of a context, but what was "
+                "shown before that is the prompt, which cannot be taken back"
             )
         if self.chunks is not None:
             raise ConfigError(
@@ -210,7 +225,9 @@ class Walk:
     async def fork(self, seed: int, name: str) -> Walk:
         """A second walk from here, in a world of its own; raises what the environment's fork raises."""
         env = await self.env.fork(seed)
-        twin = Walk(self.group, env, self.engine, self.renderer, self.limits, seed, name, self.chunks)
+        twin = Walk(
+            self.group, env, self.engine, self.renderer, self.limits, seed, name, self.chunks, self.partners
+        )
         twin.ids, twin.outcome = list(self.ids), self.outcome
         twin.origin, twin._forked_at, twin._depth_at_fork = self, len(self.turns), self.depth
         self._last_fork = len(self.turns)
@@ -268,4 +285,5 @@ class Walk:
 
     def _release(self) -> None:
         if self._closed and not self._heirs:
-            self.engine.release(self.name)
+            for engine in (self.engine, *self.partners.values()):
+                engine.release(self.name)

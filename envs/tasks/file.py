@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentgym.env import Split
-from agentgym.envs.tasks.splits import in_split, take
+from agentgym.envs.tasks.splits import draw_from
 from agentgym.errors import TaskError
 from agentgym.types import Task
 
@@ -29,14 +29,7 @@ class File:
         """All in the file's order for None; else in random order, each row once before any comes twice.
 
         Raises TaskError, naming file and line."""
-        every = self._rows()
-        rows = [task for task in every if in_split(task.id, split, self.holdout)]
-        if not rows:
-            raise TaskError(
-                f"{self.path}: of its {len(every)} rows none is in the {split} split (holdout={self.holdout}, by "
-                "a hash of each id); env.tasks.holdout=0 trains on all, env.eval_tasks=FILE evaluates on others"
-            )
-        return take(rows, n, rng)
+        return draw_from(self._rows(), n, rng, split, self.holdout, self.path)
 
     def _rows(self) -> tuple[Task, ...]:
         from agentgym.envs.tasks import rows

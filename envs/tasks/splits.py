@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from agentgym.env import Split
-from agentgym.errors import ConfigError
+from agentgym.errors import ConfigError, TaskError
 from agentgym.types import Task
 
 
@@ -34,11 +34,27 @@ def make_tasks(make: Callable[[], Task | None], n: int | None, split: Split, nam
     return tasks
 
 
-def take(tasks: Sequence[Task], n: int | None, rng: random.Random) -> list[Task]:
-    """All in order for None; else `n` in random order, each once before any comes twice."""
+def draw_from(
+    every: Sequence[Task],
+    n: int | None,
+    rng: random.Random,
+    split: Split,
+    holdout: float,
+    name: str,
+    together: Callable[[Task], str] = lambda task: task.id,
+) -> list[Task]:
+    """All that belong to `split`, in their order, for None; else in random order, each once before any comes
+    twice. Tasks of the same `together` belong to the same split. Raises TaskError when there are none. name: where
+    they come from."""
+    rows = [task for task in every if in_split(together(task), split, holdout)]
+    if not rows:
+        raise TaskError(
+            f"{name}: of its {len(every)} rows none is in the {split} split (holdout={holdout}, by "
+            "a hash of each id); env.tasks.holdout=0 trains on all, env.eval_tasks=FILE evaluates on others"
+        )
     if n is None:
-        return list(tasks)
-    taken: list[Task] = []
-    while len(taken) < n:
-        taken += rng.sample(tasks, min(len(tasks), n - len(taken)))
-    return taken
+        return rows
+    drawn: list[Task] = []
+    while len(drawn) < n:
+        drawn += rng.sample(rows, min(len(rows), n - len(drawn)))
+    return drawn

@@ -9,7 +9,7 @@ from typing import Literal
 
 from agentgym.database import Dialect
 from agentgym.env import Split
-from agentgym.envs.tasks.splits import in_split, take
+from agentgym.envs.tasks.splits import draw_from
 from agentgym.errors import TaskError
 from agentgym.types import Task
 
@@ -40,13 +40,7 @@ class TextToSql:
         """All in the file's order for None; else in random order, each row once before any comes twice.
 
         Raises TaskError, naming the row."""
-        every = self._tasks()
-        rows = [task for task in every if in_split(_together(task), split, self.holdout)]
-        if not rows:
-            raise TaskError(
-                f"{self.path}: of its {len(every)} questions none is in the {split} split (holdout={self.holdout})"
-            )
-        return take(rows, n, rng)
+        return draw_from(self._tasks(), n, rng, split, self.holdout, self.path, _together)
 
     def _tasks(self) -> tuple[Task, ...]:
         from agentgym.envs.tasks.sql_rows import read_tasks

@@ -23,10 +23,12 @@ class Notes:
 @dataclass(frozen=True)
 class Forgetful:
     """Config of an environment of `turns` turns that never says the same twice. After those numbered in `forget`,
-    from 0, it takes back what it showed before them. messages: it speaks in chat messages."""
+    from 0, it takes back what it showed before them, and after those in `anew` it begins anew, with another
+    speaker. messages: it speaks in chat messages."""
 
     turns: int = 6
     forget: tuple[int, ...] = (1, 3, 4)
+    anew: tuple[int, ...] = ()
     messages: bool = False
 
     def make(self, services: Services) -> Env:
@@ -41,20 +43,22 @@ class ForgetfulEnv(Env):
     stop = tuple("aeinorst")  # so that a random policy's turns are short
 
     async def start(self, task: Task, rng: random.Random) -> Observation:
-        self.turn, self.rng = 0, rng
+        self.turn, self.rng, self.agent = 0, rng, "speaker 0"
         return str(task.prompt)
 
     async def act(self, action: str) -> StepResult:
         turn, self.turn = self.turn, self.turn + 1
         note = f"\n<{self.rng.randrange(10**9)}>\n"
         info = {"forget": turn in self.config.forget, "success": "e" in action, "tool_calls": self.turn}
+        if turn in self.config.anew:
+            info["anew"], self.agent = True, f"speaker {self.turn}"
         over = self.turn == self.config.turns
         shown: Observation = [{"role": "user", "content": note}] if self.config.messages else note
         return StepResult(shown, float(len(action) % 3), over, False, info)
 
     async def copy_to(self, twin: Env, seed: int | None) -> None:
         assert isinstance(twin, ForgetfulEnv)
-        twin.turn = self.turn
+        twin.turn, twin.agent = self.turn, self.agent
         twin.rng = copy.copy(self.rng) if seed is None else random.Random(seed)
 
     def demonstrate(self, rng: random.Random) -> Demonstration:

@@ -28,6 +28,8 @@ from agentgym.types import Group, Outcome, Task, Tokens
 from .forgetful import Forgetful, Notes
 
 Ids = tuple[int, ...]
+FORGETS = Forgetful()
+BEGINS_ANEW = Forgetful(forget=(2,), anew=(0, 3))
 STRATEGIES: dict[str, RolloutStrategy] = {
     "independent": Independent(),
     "forks after answers": EntropyBranching(1, branch_probability=1.0, entropy_weight=0.0, beam_size=3),
@@ -66,8 +68,10 @@ def witness(engine: Any) -> Witness:
     return Witness(engine)
 
 
-async def play(make: Callable[..., Manager], strategy: RolloutStrategy, witness: Any) -> list[Group]:
-    manager = make(Forgetful(), episode_timeout=60.0, max_error_frac=0.0)
+async def play(
+    make: Callable[..., Manager], strategy: RolloutStrategy, witness: Any, env: Forgetful = FORGETS
+) -> list[Group]:
+    manager = make(env, episode_timeout=60.0, max_error_frac=0.0)
     manager.engine = witness
     tasks = [(f"g{i}", task) for i, task in enumerate(Notes().draw(2, random.Random(0)))]
     return await manager.run(strategy, tasks, 0, 6)
@@ -77,11 +81,12 @@ def contains(ids: Ids, part: Ids) -> bool:
     return any(ids[i : i + len(part)] == part for i in range(len(ids) - len(part) + 1))
 
 
+@pytest.mark.parametrize("env", [FORGETS, BEGINS_ANEW], ids=["forgets", "begins anew"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 async def test_trained_under_the_very_context_that_was_sampled_under(
-    strategy: str, manager: Callable[..., Manager], witness: Witness, model: Any
+    strategy: str, env: Forgetful, manager: Callable[..., Manager], witness: Witness, model: Any
 ) -> None:
-    groups = await play(manager, STRATEGIES[strategy], witness)
+    groups = await play(manager, STRATEGIES[strategy], witness, env)
     after_gaps = [(group.id, turn.parent) for group in groups for turn in group.turns if turn.recalled is not None]
     assert len(after_gaps) > 10
     said = sorted((g.seen(i), turn.action.ids) for g in groups for i, turn in enumerate(g.turns))
@@ -133,6 +138,22 @@ async def test_only_what_comes_after_the_gap_is_computed_again(
         assert shared > 0
 
 
+async def test_what_begins_anew_is_a_prompt_with_nothing_before_it_and_another_speaker(
+    manager: Callable[..., Manager], witness: Witness, chat: Chat
+) -> None:
+    groups = await play(manager, Independent(), witness, BEGINS_ANEW)
+    for group in groups:
+        for number, path in enumerate(group.trajectories()):
+            prompts = [prompt for prompt, _ in witness.calls[f"{group.id}/{number}"]]
+            for at in (1, 4):
+                shown = chat.decode(prompts[at])
+                assert shown.startswith("<|im_start|>user\n\n<")
+                assert shown.endswith("<|im_end|>\n<|im_start|>assistant\n")
+                assert len(prompts[at]) == len(path[at].context)
+            assert [turn.agent for turn in path] == [f"speaker {n}" for n in (0, 1, 1, 1, 4, 4)]
+            assert prompts[2][: len(prompts[1])] == prompts[1]
+
+
 @pytest.fixture
 async def begin(engine: Any, chat: Chat) -> AsyncIterator[Callable[..., Any]]:
     """`await begin(env)`: a started walk."""
@@ -173,6 +194,10 @@ async def test_without_a_chat_template_there_is_a_seam_as_well(chat: Chat) -> No
 
 async def test_the_prompt_cannot_be_taken_back(begin: Callable[..., Any]) -> None:
     walk = await begin(Forgetful(forget=(0,)))
+    with pytest.raises(EnvError, match=r"ForgetfulEnv .* is the prompt"):
+        await walk.apply(await walk.sample())
+    walk = await begin(Forgetful(forget=(1,), anew=(0,)))
+    await walk.apply(await walk.sample())
     with pytest.raises(EnvError, match=r"ForgetfulEnv .* is the prompt"):
         await walk.apply(await walk.sample())
 

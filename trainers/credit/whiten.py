@@ -21,10 +21,11 @@ class Whiten:
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         seen = [
-            (scored.weight * len(scored.group.turns[turn].action), advantage)
+            (scored.weight, token.advantage)
             for scored in batch
-            for turn, advantage in scored.by_turn
             if scored.weight
+            for _, tokens in scored.by_token()
+            for token in tokens
         ]
         total = math.fsum(count for count, _ in seen)
         mean = math.fsum(count * advantage for count, advantage in seen) / total if total else 0.0
@@ -35,4 +36,6 @@ class Whiten:
             scored.advantage = (scored.advantage - mean) / divisor
             if scored.turn_advantages is not None:
                 scored.turn_advantages = [(advantage - mean) / divisor for advantage in scored.turn_advantages]
+            if scored.token_advantages is not None:
+                scored.token_advantages = [(advantage - mean) / divisor for advantage in scored.token_advantages]
         return batch

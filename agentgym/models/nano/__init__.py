@@ -1,5 +1,6 @@
-"""`model=nano`, `nano-search` and `nano-sql`: a 1M-parameter Qwen2 with its own byte-level BPE, built from a seed,
-no download. Their vocabularies differ: words of programs and arithmetic, of searches in invented worlds, of SQL.
+"""`model=nano`, `nano-search`, `nano-sql` and `nano-memory`: a 1M-parameter Qwen2 with its own byte-level BPE,
+built from a seed, no download. Their vocabularies differ: words of programs and arithmetic, of searches in invented
+worlds, of SQL, of what is remembered of a conversation.
 
 Numbers are cut into pairs of digits, and text is merged across the borders of tags, so that
 encoding a decoded trajectory gives other ids than were sampled: whoever re-encodes is found out.
@@ -17,6 +18,7 @@ TOKENIZERS = {
     "nano": Path(__file__).with_name("tokenizer.json"),
     "nano-search": Path(__file__).with_name("tokenizer_search.json"),
     "nano-sql": Path(__file__).with_name("tokenizer_sql.json"),
+    "nano-memory": Path(__file__).with_name("tokenizer_memory.json"),
 }
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

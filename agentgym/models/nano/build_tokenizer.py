@@ -9,15 +9,17 @@ from typing import Any
 from agentgym.models.nano import TOKENIZERS
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-WORDS = {"nano": 768, "nano-search": 400, "nano-sql": 400}
+WORDS = {"nano": 768, "nano-search": 400, "nano-sql": 400, "nano-memory": 400}
 """Merges learned from the corpus, on top of bytes and of numbers of up to two digits."""
 _SYLLABLE = "[b-z][aeiou]"
 _WORD = "Battle|Book|Doc|Feast|Games|In|It|Since|Song|Tale|Until|Where|Who"
+_MEMORY_WORD = "Memories|Part|Question|ADD|UPDATE|DELETE|NOOP|No(?=,)|Where|Who|What|Good|Thank|It|See|All"
 _NAME = f"[A-Z][aeiou]|(?<=[A-Z][aeiou]){_SYLLABLE}|(?<=[A-Z][aeiou]{_SYLLABLE}){_SYLLABLE}"
 PIECES = {
     "nano": r"\d{1,2}|\D+",
     "nano-search": rf"\d{{1,2}}|{_WORD}|{_NAME}|[A-Z]|[^\dA-Z]+",
     "nano-sql": rf"\d{{1,2}}|How|Delete|{_NAME}|[A-Z]+(?: [A-Z]{{2,}})*|[^\dA-Z]+",
+    "nano-memory": rf"\d{{1,2}}|{_MEMORY_WORD}|{_NAME}|[A-Z]|[^\dA-Z]+",
 }
 """What is encoded on its own. Names are cut into syllables, wherever they stand, so that they can be copied."""
 
