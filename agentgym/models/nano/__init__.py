@@ -1,6 +1,6 @@
 """`model=nano`, `nano-search`, `nano-sql` and `nano-memory`: a 1M-parameter Qwen2 with its own byte-level BPE,
-built from a seed, no download. Their vocabularies differ: words of programs and arithmetic, of searches in invented
-worlds, of SQL, of what is remembered of a conversation.
+built from a seed, no download. Their vocabularies differ: words of programs and arithmetic, of searches in
+invented worlds, of SQL, of what is remembered of a conversation.
 
 Numbers are cut into pairs of digits, and text is merged across the borders of tags, so that
 encoding a decoded trajectory gives other ids than were sampled: whoever re-encodes is found out.
