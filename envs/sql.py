@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from agentgym.config import Spec
@@ -44,7 +44,7 @@ class Sql(ToolTurnsConfig):
     runs_programs: ClassVar[bool] = False
 
     tasks: Spec = "ledgers"
-    protocol: Spec = field(default_factory=lambda: {"name": "search_r1"})
+    protocol: Spec = "search_r1"
     max_rows: int = 20
     observation_tokens: int = 500
     seconds: float = 5.0

@@ -80,7 +80,10 @@ async def judge_state(question: Question, world: Database, host: DatabaseHost) -
     count."""
     async with closing(await world.fork()) as twin:
         await roll_back(twin)
-        found = await twin.state()
+        try:
+            found = await twin.state()
+        except SqlError as error:  # grown beyond measure, or broken, by the policy
+            return Verdict(False, str(error))
     async with fresh(host, question.database, "transaction") as reference:
         for gold in question.golds:
             await run_gold(reference, gold)

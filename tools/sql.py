@@ -67,9 +67,9 @@ class Sql:
         return self._world
 
     async def fork(self) -> Sql:
-        """Where nothing can be changed, a new world is as good as a fork."""
+        """The same database, with whatever transaction is open."""
         twin = replace(self)
-        if self._world is not None and self.access != "read":
+        if self._world is not None:
             twin._world = await self._world.fork()
         return twin
 

@@ -9,11 +9,14 @@ import socket
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agentgym.database import Access, Template
 from agentgym.databases.world import World
-from agentgym.databases.worlds import Worlds
 from agentgym.errors import EnvError, TaskError
+
+if TYPE_CHECKING:
+    from agentgym.databases.worlds import Worlds
 
 STOP_SECONDS = 10.0
 COMMAND = (sys.executable, "-P", "-m", "agentgym.databases.server")
@@ -116,7 +119,7 @@ class Server:
                     env={
                         "PATH": os.defpath,
                         "LANG": "C.UTF-8",
-                        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
                     },
                     start_new_session=True,
                 )

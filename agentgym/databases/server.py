@@ -54,8 +54,8 @@ def main() -> None:
     """Serve the host."""
     config = json.loads(sys.argv[1])
     control = socket.socket(fileno=os.dup(0))
-    with open(os.devnull) as null:
-        os.dup2(null.fileno(), 0)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # worlds that end leave nothing to be collected
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     for dialect, kind in ENGINES.items():
@@ -69,6 +69,8 @@ def main() -> None:
         [descriptor] = descriptors
         if os.fork() == 0:
             control.close()
+            os.dup2(null, 2)  # what a library says at its death is nobody's business
+            os.close(null)
             walls = partial(confine, config["memory"])
             World(End(descriptor), partial(load, memory=config["memory"]), walls, config["seconds"]).serve()
         os.close(descriptor)

@@ -9,12 +9,14 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentgym.database import Access, Table, Template
 from agentgym.databases.wire import HEAD, frame, read_table, unframe
-from agentgym.databases.worlds import Worlds
 from agentgym.errors import EnvError, SqlError, TaskError
+
+if TYPE_CHECKING:
+    from agentgym.databases.worlds import Worlds
 
 AT_ONCE = 1 << 20
 END_SECONDS = 10.0

@@ -106,6 +106,22 @@ async def test_what_takes_too_much_leaves_a_transaction_as_it_was(host: WorldHos
     assert await rows(world) == (ROWS[0], ROWS[2])
 
 
+async def test_who_takes_all_there_is_keeps_nobody_from_going_on(host: WorldHost, people: Template) -> None:
+    greedy = [await host.open(people, "write") for _ in range(6)]
+    other = await host.open(people, "write")
+    bombs = [BOTH["endless recursion"], BOTH["a table without end"], BOTH["rows without end"]] * 2
+    pairs = zip(greedy, bombs, strict=True)
+    running = asyncio.gather(*(world.execute(bomb, 1) for world, bomb in pairs), return_exceptions=True)
+    done = 0
+    while not running.done():
+        await other.execute("UPDATE people SET id = id + 1", 1)
+        await (await other.fork()).close()
+        done += 1
+    assert all(isinstance(outcome, SqlError) for outcome in await running)
+    assert await rows(other) == tuple((number + done, name) for number, name in ROWS)
+    assert [await rows(world) for world in greedy] == [ROWS] * 6
+
+
 async def test_a_trigger_may_no_more_than_who_sets_it_off(host: WorldHost) -> None:
     world = await host.open(Template("sqlite", script=PEOPLE), "write")
     trigger = "CREATE TRIGGER t AFTER DELETE ON people BEGIN SELECT load_extension('x'); END"

@@ -137,6 +137,14 @@ async def test_a_state_is_worth_what_is_left_behind(episodes: Episodes, dialect:
     assert await episodes.answer(question, "done") == 0.0
 
 
+async def test_a_state_that_cannot_be_looked_at_is_wrong_and_no_failure(episodes: Episodes) -> None:
+    numbers = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 1000001)"
+    grow = sql(f"INSERT INTO sales {numbers} SELECT i, i FROM r")
+    result = await episodes.play(task("state"), grow, "<answer>done</answer>")
+    assert result.reward == 0.0
+    assert "a table is too large" in result.info["grader_note"]
+
+
 async def test_only_who_is_to_change_the_database_may(episodes: Episodes) -> None:
     result = await episodes.play(task("query"), sql("DELETE FROM items"))
     assert result.observation == (

@@ -83,3 +83,16 @@ async def test_nothing_can_be_changed_where_only_reading_is_allowed(services: Se
 def test_wrong_settings_are_told_before_anything_runs(fields: dict[str, object], complaint: str) -> None:
     with pytest.raises((ConfigError, Exception), match=complaint):
         toolset({"name": "sql", **fields})
+
+
+@pytest.mark.parametrize("access", ["read", "transaction"])
+@pytest.mark.parametrize("dialect", ["sqlite", "duckdb"])
+async def test_a_fork_draws_the_same_random_numbers(services: Services, dialect: str, access: str) -> None:
+    tool, context = await open_sql(services, database={"dialect": dialect}, access=access)
+    draw = {"query": "SELECT random()"}
+    first = await tool.call(draw, context)
+    twin = await tool.fork()
+    second = [await one.call(draw, context) for one in (tool, twin)]
+    assert second[0] == second[1] != first
+    await tool.close()
+    await twin.close()

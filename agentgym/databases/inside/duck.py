@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from agentgym.database import Access, Table, Template
-from agentgym.databases.inside.engine import GiveWay, Refused, fetch, quoted
+from agentgym.databases.inside.engine import GiveWay, Refused, fetch, fetch_whole, quoted
 from agentgym.sandboxes.inside.zygote import mapped
 
 OPENED: dict[str, str | bool | int | float | list[str]] = {
@@ -69,10 +69,7 @@ class DuckDb:
             raise GiveWay(f"the database cannot do that: {_first_line(error)}") from None
         except duckdb.Error as error:
             raise Refused(str(error)) from None
-        except (
-            ValueError,
-            RuntimeError,
-        ) as error:  # a kind of statement, or a text, that the library does not know
+        except (ValueError, RuntimeError) as error:  # a kind of statement that the library has no name for
             raise Refused(f"not a statement that is allowed here: {_first_line(error)}") from None
 
     def ask(self, statement: duckdb.Statement, max_rows: int) -> Table:
@@ -92,16 +89,20 @@ class DuckDb:
 
     def state(self) -> dict[str, Table]:
         """See Engine."""
-        tables = self.connection.execute(SHOWN).fetchall()
-        return {
-            name if schema == "main" else f"{schema}.{name}": self.table(schema, name) for schema, name in tables
-        }
+        try:
+            tables = self.connection.execute(SHOWN).fetchall()
+            return {_qualified(schema, name): self.table(schema, name) for schema, name in tables}
+        except duckdb.Error as error:  # a transaction has failed, and shows nothing until it is rolled back
+            raise Refused(str(error)) from None
 
     def table(self, schema: str, name: str) -> Table:
         """One of them, and not a temporary one of its name."""
         self.connection.execute(f"SELECT * FROM memory.{quoted(schema)}.{quoted(name)}")
-        columns = tuple(column for column, *_ in self.connection.description or ())
-        return Table(columns, tuple(self.connection.fetchall()))
+        return fetch_whole(self.connection, [column for column, *_ in self.connection.description or ()])
+
+
+def _qualified(schema: str, name: str) -> str:
+    return name if schema == "main" else f"{schema}.{name}"
 
 
 def _first_line(error: Exception) -> str:

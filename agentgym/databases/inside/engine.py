@@ -9,6 +9,8 @@ from agentgym.database import Access, Row, Table, Template
 
 MAX_BYTES = 16 << 20
 """Of texts in one result: what a policy reads is shorter, and what a grader compares as well."""
+MAX_TABLE_ROWS, MAX_TABLE_BYTES = 1_000_000, 128 << 20
+"""Of a table whose state is compared."""
 BATCH = 256
 
 
@@ -44,7 +46,7 @@ class Cursor(Protocol):
     def fetchmany(self, size: int, /) -> Sequence[Row]: ...
 
 
-def fetch(cursor: Cursor, columns: Sequence[str], max_rows: int) -> Table:
+def fetch(cursor: Cursor, columns: Sequence[str], max_rows: int, max_bytes: int = MAX_BYTES) -> Table:
     """The first rows of a result. Raises Refused where their texts are too long."""
     rows: list[Row] = []
     size = 0
@@ -52,10 +54,18 @@ def fetch(cursor: Cursor, columns: Sequence[str], max_rows: int) -> Table:
         if len(rows) == max_rows:
             return Table(tuple(columns), tuple(rows), truncated=True)
         size += sum(len(value) for value in row if isinstance(value, str | bytes))
-        if size > MAX_BYTES:
-            raise Refused(f"the result is too large: more than {MAX_BYTES >> 20} MB of text")
+        if size > max_bytes:
+            raise Refused(f"the result is too large: more than {max_bytes >> 20} MB of text")
         rows.append(row)
     return Table(tuple(columns), tuple(rows))
+
+
+def fetch_whole(cursor: Cursor, columns: Sequence[str]) -> Table:
+    """A table. Raises Refused for one that is too large to be looked at."""
+    table = fetch(cursor, columns, MAX_TABLE_ROWS, MAX_TABLE_BYTES)
+    if table.truncated:
+        raise Refused(f"a table is too large: more than {MAX_TABLE_ROWS:,} rows")
+    return table
 
 
 def _rows(cursor: Cursor) -> Iterator[Row]:

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from agentgym.database import Access, Table, Template
-from agentgym.databases.inside.engine import GiveWay, Refused, fetch, quoted
+from agentgym.databases.inside.engine import GiveWay, Refused, fetch, fetch_whole, quoted
 
 MAX_VALUE = 4 << 20
 LIMITS = {
@@ -61,6 +61,7 @@ FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefil
 NAMED = re.compile(r"(?:no such \w+|ambiguous column name|table \w+ has no column named):? ([^\s()]+)")
 """Complaints about a name."""
 TEXTS = re.compile("'[^']*'")
+SHOWN = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 WAL = slice(18, 20)
 """Bytes of a file's header that say whether it has a write-ahead log, which none in memory has."""
 
@@ -155,15 +156,15 @@ class Sqlite:
     def state(self) -> dict[str, Table]:
         """See Engine."""
         self.access = "read"
-        names = self.connection.execute(
-            "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-        ).fetchall()
-        return {name: self.table(name) for (name,) in names}
+        try:
+            return {name: self.table(name) for (name,) in self.connection.execute(SHOWN).fetchall()}
+        except sqlite3.Error as error:  # the policy has broken it
+            raise Refused(str(error)) from None
 
     def table(self, name: str) -> Table:
         """One of them, and not a temporary one of its name."""
         cursor = self.connection.execute(f"SELECT * FROM main.{quoted(name)}")
-        return Table(tuple(column for column, *_ in cursor.description), tuple(cursor.fetchall()))
+        return fetch_whole(cursor, [column for column, *_ in cursor.description])
 
 
 def point(sql: str, place: int) -> str:
