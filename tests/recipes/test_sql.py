@@ -26,7 +26,7 @@ async def test_advantages(stage, episode):
 
 
 def test_loss(stage):
-    # A = 1: ratio 1.5 is cut at 1.28, ratio 0.9 stays: -2.18. A = -1: ratio 0.7 is held at 0.8, ratio 12 is bounded
-    # at 10: 10.8. Every token alike: 8.62 / 4.
+    # A = 1: ratio 1.5 is cut at 1.28, ratio 0.9 stays: -2.18. A = -1: ratio 0.7 is held at 0.8, ratio 12 is
+    # bounded at 10: 10.8. Every token alike: 8.62 / 4.
     value = stage("sql", "rl").loss([1.0, -1.0], [[1.5, 0.9], [0.7, 12.0]])
     assert value == pytest.approx(8.62 / 4)
