@@ -39,7 +39,7 @@ def _lookup(ledger: Ledger, rng: random.Random) -> Question:
     table, at = _column(ledger, rng)
     name, column = rng.choice(list(table.rows)), table.numbers[at]
     sql = f"select {column} from {table.name} where name='{name}'"
-    return Question(f"What is the {column} of {name}?", (sql,), str(table.rows[name][at]))
+    return Question(f"What is the {column} of '{name}'?", (sql,), str(table.rows[name][at]))
 
 
 def _count(ledger: Ledger, rng: random.Random) -> Question:
@@ -81,7 +81,7 @@ def _join(ledger: Ledger, rng: random.Random) -> Question:
         f"on {table.name}.{link.column}={parent.name}.name where {table.name}.name='{name}'"
     )
     answer = str(parent.rows[link.ends[name]][at])
-    return Question(f"What is the {column} of the {link.column} of {name}?", (sql,), answer)
+    return Question(f"What is the {column} of the {link.column} of '{name}'?", (sql,), answer)
 
 
 def _copy(ledger: Ledger, rng: random.Random) -> Question:
@@ -90,7 +90,7 @@ def _copy(ledger: Ledger, rng: random.Random) -> Question:
     giver, taker = rng.sample(list(table.rows), 2)
     read = f"select {column} from {table.name} where name='{giver}'"
     write = f"update {table.name} set {column}={{}} where name='{taker}'"
-    return Question(f"Give {taker} the {column} of {giver}.", (read, write))
+    return Question(f"Give '{taker}' the {column} of '{giver}'.", (read, write))
 
 
 def _delete(ledger: Ledger, rng: random.Random) -> Question:
