@@ -4,8 +4,9 @@
         Search-R1's setting: success on worlds drawn after training with the search on, swapped and off, and the
         searches that questions of one and of two hops take
     python benchmarks/searching.py judge
-        ReSeek's: six in ten of the results lead astray; judged, or plainly searched, with equally many rollouts;
-        beside policies that believe everything and nothing
+        ReSeek's: six in ten of the results lead astray, and a context has no room for all of them; those judged
+        useless are dropped, or it is searched plainly, with equally many rollouts; beside policies that believe
+        everything and nothing
     python benchmarks/searching.py calls
         UR2's: half of the tasks bring their answer along; how often each kind searches, as a server counts it
 
@@ -59,10 +60,11 @@ ASTRAY = [
     "env.k=1",
     f"env.mislead={MISLEAD}",
     f"env.max_turns={MAX_TURNS}",
+    "engine.max_len=96",  # two searches and an answer; or, where results are dropped, four
     "env.tasks={name='fictional', hops=[1], misleading=1.0, astray=['hearsay', 'former']}",
 ]
 JUDGED = [
-    "env.judge=keep",
+    "env.judge=drop",
     'stages.rl.signals=["env_return", "judgements"]',
     'stages.rl.credit=[{name="weighted_sum", weights={return=1.0, judge_correctness=1.0}}, "group_relative"]',
 ]
@@ -71,12 +73,12 @@ JUDGED = [
 def judge(folder: Path, seed: int, words: list[str]) -> Row:
     """Train with judgements and without; evaluate both and two that do not think on the same tasks."""
     demos = ["env.demo_error_rate=0.6", "env.demo_direct_rate=0"]
-    start = ["stages.cold_start.steps=600", "stages.cold_start.batch_size=32"]
-    shared = [*ASTRAY, *demos, *start, *words]
+    steps = ["stages.cold_start.steps=600", "stages.cold_start.batch_size=32", "stages.rl.steps=80"]
+    shared = [*ASTRAY, *demos, *steps, *words]
     judged, seconds = train("search", folder, f"judged{seed}", seed, [*shared, *JUDGED])
     plain, _ = train("search", folder, f"plain{seed}", seed, shared)
     fresh = random.SystemRandom().getrandbits(31)
-    groups = evaluate("search", judged, fresh, [*ASTRAY, "env.judge=keep"])
+    groups = evaluate("search", judged, fresh, [*ASTRAY, "env.judge=drop"])
     return {
         "judged": success(groups),
         "plain": success(evaluate("search", plain, fresh, ASTRAY)),
@@ -99,7 +101,7 @@ def balanced(groups: list[Group]) -> float:
 async def unthinking(seed: int, verdict: str) -> float:
     """Success of a script that searches and answers without a mistake, and judges every result the same."""
     tasks = {"name": "fictional", "misleading": 1.0, "hops": [1], "astray": ["hearsay", "former"]}
-    fields = {"k": 1, "mislead": MISLEAD, "max_turns": MAX_TURNS, "judge": "keep", "prompt": "plain"}
+    fields = {"k": 1, "mislead": MISLEAD, "max_turns": MAX_TURNS, "judge": "drop", "prompt": "plain"}
     config = build("env", {"name": "search", "tasks": tasks, **fields})
     wins = []
     async with Services() as services:
