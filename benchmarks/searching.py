@@ -129,6 +129,7 @@ FEW = [
     "env.demo_easy_rate=0.5",  # so that the cold start ends with a policy that often searches in vain
     "stages.cold_start.steps=1000",
     "stages.cold_start.batch_size=32",
+    "stages.cold_start.lr_schedule=linear",
     "stages.rl.steps=200",
     'stages.rl.signals=["success", "tool_calls", "malformed_calls", {name="tag_format", call_tags=["search"], '
     'result_tag="information", think=false, boxed=false}]',
