@@ -73,8 +73,7 @@ JUDGED = [
 def judge(folder: Path, seed: int, words: list[str]) -> Row:
     """Train with judgements and without; evaluate both and two that do not think on the same tasks."""
     demos = ["env.demo_error_rate=0.6", "env.demo_direct_rate=0"]
-    steps = ["stages.cold_start.steps=600", "stages.cold_start.batch_size=32", "stages.rl.steps=80"]
-    shared = [*ASTRAY, *demos, *steps, *words]
+    shared = [*ASTRAY, *demos, "stages.cold_start.lr_schedule=constant", "stages.rl.steps=80", *words]
     judged, seconds = train("search", folder, f"judged{seed}", seed, [*shared, *JUDGED])
     plain, _ = train("search", folder, f"plain{seed}", seed, shared)
     fresh = random.SystemRandom().getrandbits(31)
@@ -128,8 +127,6 @@ EASY = "env.tasks={name='fictional', hops=[1], easy_fraction=0.5}"
 FEW = [
     "env.demo_easy_rate=0.5",  # so that the cold start ends with a policy that often searches in vain
     "stages.cold_start.steps=1000",
-    "stages.cold_start.batch_size=32",
-    "stages.cold_start.lr_schedule=linear",
     "stages.rl.steps=200",
     'stages.rl.signals=["success", "tool_calls", "malformed_calls", {name="tag_format", call_tags=["search"], '
     'result_tag="information", think=false, boxed=false}]',

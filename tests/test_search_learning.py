@@ -33,9 +33,9 @@ def evaluate(run: Path, *words: str) -> tuple[float, list[Group]]:
 
 def test_it_learns_to_search_as_often_as_a_question_takes(run: Path) -> None:
     rows = {row["evaluation"]: row for row in read_metrics(run) if "evaluation" in row}
-    assert rows["cold_start"]["eval/success"] <= 0.7
+    assert rows["cold_start"]["eval/success"] <= 0.75
     success, groups = evaluate(run)
-    assert success >= 0.85
+    assert success >= 0.9
     calls = {
         hops: fmean(g.turns[-1].info["tool_calls"] for g in groups if g.task.info["hops"] == hops)
         for hops in (1, 2)
