@@ -122,7 +122,7 @@ asyncio.run(main())
     assert done.stdout.splitlines() == [
         "ABC",
         "unknown tool 'shuot': did you mean 'shout'? "
-        "Known: absent, leaver, no_module, python, search, shout, tool_server, twice, unhinted",
+        "Known: absent, leaver, no_module, python, search, shout, sql, tool_server, twice, unhinted",
     ]
 
 
