@@ -20,8 +20,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import runs
 from rich.console import Console
 from rich.table import Table
 
@@ -48,22 +47,8 @@ Row = dict[str, Any]
 
 def train(folder: Path, seed: int, words: Sequence[str]) -> tuple[list[Row], Path]:
     """One run, or the one that is there already: its metrics and its last checkpoint."""
-    run = folder / f"seed{seed}"
-    if not (run / "report.html").exists():  # written when all is done
-        command = [
-            "train",
-            "env=delethink",
-            f"seed={seed}",
-            f"output_dir={folder}",
-            f"run_name=seed{seed}",
-            *words,
-        ]
-        done = subprocess.run([sys.executable, "-m", "agentgym", *command], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} exited with {done.returncode}:\n{done.stderr}")
-    rows = read_metrics(run)
-    last = [row for row in rows if "evaluation" in row][-1]
-    return rows, run / "checkpoints" / f"step_{last['step']}"
+    checkpoint, _ = runs.train("delethink", folder, f"seed{seed}", seed, list(words))
+    return read_metrics(folder / f"seed{seed}"), checkpoint
 
 
 class Swapped:

@@ -20,8 +20,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -33,6 +31,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from runs import agentgym
 
 from agentgym import qa
 from agentgym.config import build, read_toml, write_toml
@@ -89,14 +88,6 @@ class EditedMemoryEnv(MemoryEnv):
 def _edit(text: str, rng: random.Random) -> str:
     name = "".join(rng.choices(SYLLABLES, k=2)).capitalize()
     return text.removesuffix(f"{memory_demos.value(text)}.") + f"{name}."
-
-
-def agentgym(*words: str) -> None:
-    """Run the command line; raises with its error output when it fails."""
-    command = [sys.executable, "-m", "agentgym", *words]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} exited with {done.returncode}:\n{done.stderr}")
 
 
 def train(folder: Path, name: str, seed: int, stage: str, words: list[str]) -> str:
