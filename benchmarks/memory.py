@@ -37,7 +37,7 @@ from agentgym import qa
 from agentgym.config import build, read_toml, write_toml
 from agentgym.envs import memory_demos
 from agentgym.envs.memory import MANAGER, Memory, MemoryEnv
-from agentgym.envs.worlds.names import SYLLABLES
+from agentgym.envs.worlds.names import SHORT_NAMES
 from agentgym.locomo import CATEGORIES
 from agentgym.protocols.memory_r1 import Operation, read_answered, write_answered, write_operations
 from agentgym.run import recipes
@@ -86,8 +86,7 @@ class EditedMemoryEnv(MemoryEnv):
 
 
 def _edit(text: str, rng: random.Random) -> str:
-    name = "".join(rng.choices(SYLLABLES, k=2)).capitalize()
-    return text.removesuffix(f"{memory_demos.value(text)}.") + f"{name}."
+    return text.removesuffix(f"{memory_demos.value(text)}.") + f"{rng.choice(SHORT_NAMES)}."
 
 
 def train(folder: Path, name: str, seed: int, stage: str, words: list[str]) -> str:

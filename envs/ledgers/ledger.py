@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice
+from itertools import islice
 
-from agentgym.envs.worlds.names import Names
+from agentgym.envs.worlds.names import SHORT_NAMES
 
-TAKEN = frozenset({"Date", "Like", "Name", "Semi", "Some", "Time"})
-"""Names that SQL, or every table, has for something else."""
+NAMES = [name for name in SHORT_NAMES if name not in ("For", "Min")]
+"""Of tables, columns and rows: those that SQL has for nothing else."""
 LOWEST, SPREAD = 10, 45
 """A column's numbers lie within SPREAD of one another, from a lowest that no other column says."""
 
@@ -68,7 +67,8 @@ class Ledger:
     @cached_property
     def made(self) -> tuple[LedgerTable, ...]:
         """The tables, one that is referred to before those that refer to it."""
-        words, rng = self._words(), random.Random(f"{self.seed} {self.other}")
+        rng = random.Random(f"{self.seed} {self.other}")
+        words = iter(random.Random(self.seed).sample(NAMES, len(NAMES)))
         tables: list[LedgerTable] = []
         for _ in range(self.tables):
             name, *numbers = islice(words, 1 + self.numbers)
@@ -82,10 +82,6 @@ class Ledger:
     def script(self) -> str:
         """The statements that make the database."""
         return "".join(table.script() for table in self.made)
-
-    def _words(self) -> Iterator[str]:
-        names = Names(self.seed, "town", self.tables * (self.rows + self.numbers + 2))
-        return (name for name in map(names.__getitem__, count()) if name not in TAKEN)
 
     def _link(self, column: str, names: list[str], to: LedgerTable, rng: random.Random) -> Link:
         ends = rng.choices(list(to.rows), k=len(names))

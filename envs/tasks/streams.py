@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from agentgym.env import Split
 from agentgym.envs.tasks.splits import make_tasks
-from agentgym.envs.worlds.names import SYLLABLES
+from agentgym.envs.worlds.names import SHORT_NAMES
 from agentgym.types import Task
 
 UNKNOWN = "unknown"
@@ -62,6 +62,9 @@ class Streams:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.questions > self.facts:
             raise ValueError(f"{self.questions} questions about {self.facts} facts: there must be one for each")
+        names = -(-self.facts * 3 // 4) + self.facts + self.changes
+        if names > len(SHORT_NAMES):
+            raise ValueError(f"so many facts and changes take {names} names, and there are {len(SHORT_NAMES)}")
         if not 0 <= self.temporal <= 1:
             raise ValueError(f"temporal must be from 0 to 1, not {self.temporal}")
 
@@ -97,8 +100,8 @@ class _Stream:
     """One stream: its parts in order, and its questions."""
 
     def __init__(self, rng: random.Random, config: Streams) -> None:
-        self._rng, self._names = rng, set[str]()
-        people = [self._name() for _ in range(-(-config.facts * 3 // 4))]
+        self._rng, self._names = rng, iter(rng.sample(SHORT_NAMES, len(SHORT_NAMES)))
+        people = [next(self._names) for _ in range(-(-config.facts * 3 // 4))]
         pairs = rng.sample([(p, r) for p in people for r in RELATIONS], config.facts)
         self._new = [_Fact(person, relation, []) for person, relation in pairs]
         self._facts: list[_Fact] = []
@@ -109,16 +112,9 @@ class _Stream:
         self.parts = [{"id": str(number), **kind()} for number, kind in enumerate(kinds)]
         self.questions = self._ask(config)
 
-    def _name(self) -> str:
-        while True:
-            name = "".join(self._rng.choices(SYLLABLES, k=2)).capitalize()
-            if name not in self._names:
-                self._names.add(name)
-                return name
-
     def _tell(self) -> dict[str, Any]:
         fact = self._new.pop()
-        fact.values.append(self._name())
+        fact.values.append(next(self._names))
         self._facts.append(fact)
         return _part(fact.relation.told, fact)
 
@@ -132,9 +128,9 @@ class _Stream:
             fact.ended, fact.has_before = True, True
             return _part(fact.relation.ended, fact)
         if kind == "corrected":
-            fact.values[-1:], fact.has_before = [self._name()], False
+            fact.values[-1:], fact.has_before = [next(self._names)], False
         else:
-            fact.values.append(self._name())
+            fact.values.append(next(self._names))
             fact.has_before = True
         return _part(getattr(fact.relation, kind), fact)
 

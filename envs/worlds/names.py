@@ -6,11 +6,14 @@ import math
 import random
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Literal
 
 Kind = Literal["person", "town", "country", "work", "event"]
 
 SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprstvwyz" for vowel in "aeiou"]
+SHORT_NAMES = ["".join(letters) for letters in product("BDFGHJKLMNPRSTVWYZ", "aeiou", "klnrs")]
+"""For databases and conversations: each is one token of `nano-sql` and of `nano-memory`."""
 WORKS = ("Song", "Tale", "Book")
 EVENTS = ("Battle", "Games", "Feast")
 FEWEST: dict[Kind, int] = {"person": 4, "town": 2, "country": 2, "work": 2, "event": 2}

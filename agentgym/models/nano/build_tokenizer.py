@@ -9,21 +9,21 @@ from typing import Any
 from agentgym.models.nano import TOKENIZERS
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-WORDS = {"nano": 768, "nano-search": 400, "nano-sql": 400, "nano-memory": 400}
+WORDS = {"nano": 768, "nano-search": 400, "nano-sql": 900, "nano-memory": 900}
 """Merges learned from the corpus, on top of bytes and of numbers of up to two digits."""
 _SYLLABLE = "[b-z][aeiou]"
 _WORD = "Battle|Book|Doc|Feast|Games|In|It|Since|Song|Tale|Until|Where|Who"
 _MEMORY_WORD = "Memories|Part|Question|ADD|UPDATE|DELETE|NOOP|No(?=,)|Where|Who|What|Good|Thank|It|See|All"
 _NAME = f"[A-Z][aeiou]|(?<=[A-Z][aeiou]){_SYLLABLE}|(?<=[A-Z][aeiou]{_SYLLABLE}){_SYLLABLE}"
-_BEFORE = "[ '](?=[A-Z][aeiou])"
+_SHORT_NAME = "[A-Z][aeiou][klnrs](?![a-z])"
 PIECES = {
     "nano": r"\d{1,2}|\D+",
     "nano-search": rf"\d{{1,2}}|{_WORD}|{_NAME}|[A-Z]|[^\dA-Z]+",
-    "nano-sql": rf"\d{{1,2}}|How|Delete|{_NAME}|{_BEFORE}|[A-Z]+(?: [A-Z]{{2,}})*|(?:(?!{_BEFORE})[^\dA-Z])+",
-    "nano-memory": rf"\d{{1,2}}|{_MEMORY_WORD}|{_NAME}|[A-Z]|[^\dA-Z]+",
+    "nano-sql": rf"\d{{1,2}}|{_SHORT_NAME}|(?:(?!{_SHORT_NAME})\D)+",
+    "nano-memory": rf"\d{{1,2}}|{_MEMORY_WORD}|{_SHORT_NAME}|[A-Z]|[^\dA-Z]+",
 }
-"""What is encoded on its own. Names are cut into syllables, wherever they stand, so that they can be copied.
-Before a name in SQL stands the same token in the question, the schema and the query: that is learned soonest."""
+"""What is encoded on its own. Names are cut into syllables, wherever they stand, so that they can be copied; short
+ones are one token each, which is learned soonest."""
 
 
 def build(name: str) -> dict[str, Any]:
