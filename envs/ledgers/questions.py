@@ -7,11 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from agentgym.database import Dialect
 from agentgym.envs.ledgers.ledger import Ledger, LedgerTable
 
 Level = Literal["lookup", "count", "aggregate", "top", "join", "copy", "delete"]
-LOOK = "select sql from sqlite_master where type='table'"
-"""Shows all tables, in SQLite and in DuckDB."""
+LOOK: dict[Dialect, str] = {
+    "sqlite": "select c.name, t.name from sqlite_master t join pragma_table_info(t.name) c",
+    "duckdb": "select column_name, table_name from information_schema.columns",
+}
+"""Shows all columns, and whose they are."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Ledgers:
             "database": self._template(ledger),
             "answers_with": "state" if changes else self.answers_with,
             "gold": [question.solution] if changes else question.solution,
-            "steps": [LOOK, *question.statements],
+            "steps": [LOOK[self.dialect], *question.statements],
         }
         if info["answers_with"] == "query":
             info["second"] = self._template(replace(ledger, other=True))

@@ -137,7 +137,10 @@ async def test_explain_analyze_changes_nothing_where_nothing_may_be_changed(host
 
 async def test_the_schema_can_be_looked_at(host: WorldHost, people: Template) -> None:
     ways = {
-        "sqlite": ["SELECT sql FROM sqlite_master", "PRAGMA table_info(people)", "PRAGMA table_list"],
+        "sqlite": [
+            *("SELECT sql FROM sqlite_master", "PRAGMA table_info(people)", "PRAGMA table_list"),
+            "SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c",
+        ],
         "duckdb": ["SHOW TABLES", "DESCRIBE people", "SELECT * FROM information_schema.columns"],
     }
     world = await host.open(people)

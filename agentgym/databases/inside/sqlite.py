@@ -94,6 +94,8 @@ class Sqlite:
         rng = random.Random(0)
         self.connection.create_function("random", 0, lambda: rng.getrandbits(64) - (1 << 63))
         self.connection.create_function("randomblob", 1, lambda size: rng.randbytes(min(max(size, 1), MAX_VALUE)))
+        for pragma in PRAGMAS:  # makes its table, which the authorizer would take for a policy's
+            self.connection.execute(f"SELECT * FROM pragma_{pragma}('')").close()
         for limit, most in LIMITS.items():
             self.connection.setlimit(limit, most)
         self.connection.set_authorizer(self.authorize)
