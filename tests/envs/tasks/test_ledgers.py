@@ -50,7 +50,11 @@ def tables(connection: Any) -> dict[str, Counter[Any]]:
 
 @pytest.mark.parametrize("dialect", ["sqlite", "duckdb"])
 def test_every_level_is_what_its_statements_find(dialect: str) -> None:
-    for task in (task for level in LEVELS for task in draw(3 if dialect == "duckdb" else 20, levels=[level])):
+    for task in (
+        task
+        for level in LEVELS
+        for task in draw(3 if dialect == "duckdb" else 20, levels=[level], dialect=dialect)
+    ):
         look, *statements = task.info["steps"]
         step_by_step, at_once = opened(task, dialect), opened(task, dialect)
         shown = "\n".join(map(" ".join, step_by_step.execute(look).fetchall()))
