@@ -26,12 +26,12 @@ class Memory:
     @property
     def now(self) -> str:
         """As a manager is shown it."""
-        return f"{self.id}: {self.text}"
+        return f"{self.text} [{self.id}]"
 
     def line(self) -> str:
         """As an answerer is shown it, with what it said before."""
         before = f" (before: {' '.join(self.former)})" if self.former else ""
-        return f"{self.id}: {'deleted' if self.deleted else self.text}{before}"
+        return f"{'deleted' if self.deleted else self.text}{before} [{self.id}]"
 
 
 @dataclass(frozen=True, slots=True)

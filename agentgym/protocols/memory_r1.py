@@ -29,7 +29,7 @@ it is shown, between <memories> and </memories>, and then the answer, in a few w
 </answer>."""
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
 _SELECTED = re.compile(r"<memories>(.*?)</memories>", re.DOTALL)
-_ID = re.compile(r"^\s*(\d{1,9}):", re.MULTILINE)
+_ID = re.compile(r"\[(\d{1,9})\]\s*$", re.MULTILINE)
 
 
 class BadOperations(ValueError):

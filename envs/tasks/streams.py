@@ -50,10 +50,10 @@ class Streams:
     info.parts[i].says, of what a part says of a fact, and info.questions[i].stem and before are for scripts.
     """
 
-    facts: int = 4
-    changes: int = 4
-    chatter: int = 2
-    questions: int = 4
+    facts: int = 3
+    changes: int = 3
+    chatter: int = 1
+    questions: int = 3
     temporal: float = 0.25
 
     def __post_init__(self) -> None:

@@ -34,4 +34,4 @@ def test_what_agents_write() -> None:
     [operations] = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert [operation.id for operation in read_operations(operations)] == [1]
     [answer] = re.findall(r"^<memories>.*?^</answer>$", TEXT, re.MULTILINE | re.DOTALL)
-    assert (read_answered(answer).selected, read_answered(answer).answer) == ((1,), "Nive")
+    assert (read_answered(answer).selected, read_answered(answer).answer) == ((1,), "Nis")

@@ -69,7 +69,7 @@ def test_what_is_no_operation_is_told_why(said: str, why: str) -> None:
 
 
 def test_an_answer_stands_after_the_memories_it_relies_on() -> None:
-    said = write_answered(["3: Ada lives in Rome.", "12: deleted (before: 4: x)"], "Rome")
+    said = write_answered(["Ada lives in Rome. [3]", "deleted (before: 4: x) [12]"], "Rome")
     assert (read_answered(said).selected, read_answered(said).answer) == ((3, 12), "Rome")
     nothing = read_answered(write_answered([], "unknown"))
     assert (nothing.selected, nothing.answer) == ((), "unknown")
