@@ -243,7 +243,7 @@ async def test_an_answerer_has_none_of_the_conversation_in_its_context() -> None
     chat = Chat(nano.tokenizer("nano-memory"))
     for group in await demonstrated(8):
         agents = [turn.agent for turn in group.turns]
-        assert agents == ["manager"] * 10 + ["answerer"] * 4
+        assert agents == ["manager"] * 7 + ["answerer"] * 3
         for index, turn in enumerate(group.turns):
             context = chat.decode(group.seen(index))
             if turn.agent == "answerer":

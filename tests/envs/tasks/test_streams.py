@@ -82,8 +82,8 @@ def test_there_is_of_everything_and_no_more_facts_at_a_time_than_fit() -> None:
     total: Counter[str] = Counter()
     for task in draw():
         facts, kinds = believe(task)
-        assert len(facts) == task.info["capacity"] == 4
-        assert sum(kinds.values()) == len(task.info["parts"]) == 10
+        assert len(facts) == task.info["capacity"] == 3
+        assert sum(kinds.values()) == len(task.info["parts"]) == 7
         total += kinds
     assert set(total) == {"new", "changed", "wrong", "over", "again", "chatter"}
     assert min(total.values()) > 100
@@ -104,8 +104,9 @@ def test_seeds_and_splits() -> None:
     ("fields", "why"),
     [
         ({"chatter": -1}, "chatter must be"),
-        ({"questions": 5}, "5 questions about 4"),
+        ({"questions": 5}, "5 questions about 3"),
         ({"temporal": 2.0}, "temporal"),
+        ({"facts": 400}, "names"),
     ],
 )
 def test_what_cannot_be_is_refused(fields: dict[str, Any], why: str) -> None:
