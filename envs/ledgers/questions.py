@@ -12,18 +12,19 @@ from agentgym.envs.ledgers.ledger import Ledger, LedgerTable
 
 Level = Literal["lookup", "count", "aggregate", "top", "join", "copy", "delete"]
 LOOK: dict[Dialect, str] = {
-    "sqlite": "select c.name, t.name from sqlite_master t join pragma_table_info(t.name) c",
-    "duckdb": "select column_name, table_name from information_schema.columns",
+    "sqlite": "select t.name from sqlite_master t join pragma_table_info(t.name) c where c.name='{}'",
+    "duckdb": "select table_name from information_schema.columns where column_name='{}'",
 }
-"""Shows all columns, and whose they are."""
+"""Shows which table has a column."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """statements: what solves it, in order; `{}` stands for what the one before found. answer: the value asked
-    for; None where something is to be changed."""
+    """columns: those that it names, and not their tables. statements: what solves it, in order; `{}` stands for
+    what the one before found. answer: the value asked for; None where something is to be changed."""
 
     text: str
+    columns: tuple[str, ...]
     statements: tuple[str, ...]
     answer: str | None = None
 
@@ -43,7 +44,7 @@ def _lookup(ledger: Ledger, rng: random.Random) -> Question:
     table, at = _column(ledger, rng)
     name, column = rng.choice(list(table.rows)), table.numbers[at]
     sql = f"select {column} from {table.name} where name='{name}'"
-    return Question(f"What is the {column} of '{name}'?", (sql,), str(table.rows[name][at]))
+    return Question(f"What is the {column} of '{name}'?", (column,), (sql,), str(table.rows[name][at]))
 
 
 def _count(ledger: Ledger, rng: random.Random) -> Question:
@@ -52,7 +53,7 @@ def _count(ledger: Ledger, rng: random.Random) -> Question:
     number = rng.randrange(1, len(values))
     least, column = values[-number - 1], table.numbers[at]
     sql = f"select count(*) from {table.name} where {column}>{least}"
-    return Question(f"How many have a {column} over {least}?", (sql,), str(number))
+    return Question(f"How many have a {column} over {least}?", (column,), (sql,), str(number))
 
 
 def _aggregate(ledger: Ledger, rng: random.Random) -> Question:
@@ -62,15 +63,15 @@ def _aggregate(ledger: Ledger, rng: random.Random) -> Question:
     word, function, answer = rng.choice(
         [("highest", "max", max(values)), ("lowest", "min", min(values)), ("total", "sum", sum(values))]
     )
-    return Question(
-        f"What is the {word} {column}?", (f"select {function}({column}) from {table.name}",), str(answer)
-    )
+    sql = f"select {function}({column}) from {table.name}"
+    return Question(f"What is the {word} {column}?", (column,), (sql,), str(answer))
 
 
 def _top(ledger: Ledger, rng: random.Random) -> Question:
     table, at = _column(ledger, rng)
     word, sql, name = _extreme(table, at, rng)
-    return Question(f"Who has the {word} {table.numbers[at]}?", (sql,), name)
+    column = table.numbers[at]
+    return Question(f"Who has the {word} {column}?", (column,), (sql,), name)
 
 
 def _join(ledger: Ledger, rng: random.Random) -> Question:
@@ -85,7 +86,8 @@ def _join(ledger: Ledger, rng: random.Random) -> Question:
         f"on {table.name}.{link.column}={parent.name}.name where {table.name}.name='{name}'"
     )
     answer = str(parent.rows[link.ends[name]][at])
-    return Question(f"What is the {column} of the {link.column} of '{name}'?", (sql,), answer)
+    text = f"What is the {column} of the {link.column} of '{name}'?"
+    return Question(text, (column, link.column), (sql,), answer)
 
 
 def _copy(ledger: Ledger, rng: random.Random) -> Question:
@@ -94,15 +96,16 @@ def _copy(ledger: Ledger, rng: random.Random) -> Question:
     giver, taker = rng.sample(list(table.rows), 2)
     read = f"select {column} from {table.name} where name='{giver}'"
     write = f"update {table.name} set {column}={{}} where name='{taker}'"
-    return Question(f"Give '{taker}' the {column} of '{giver}'.", (read, write))
+    return Question(f"Give '{taker}' the {column} of '{giver}'.", (column,), (read, write))
 
 
 def _delete(ledger: Ledger, rng: random.Random) -> Question:
     table = ledger.made[-1]  # nothing refers to it
     at = rng.randrange(len(table.numbers))
+    column = table.numbers[at]
     word, sql, _ = _extreme(table, at, rng)
     write = f"delete from {table.name} where name='{{}}'"
-    return Question(f"Delete who has the {word} {table.numbers[at]}.", (sql, write))
+    return Question(f"Delete who has the {word} {column}.", (column,), (sql, write))
 
 
 FORMS: dict[Level, Callable[[Ledger, random.Random], Question]] = {

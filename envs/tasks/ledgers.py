@@ -58,12 +58,13 @@ class Ledgers:
         level = rng.choice(self.levels)
         question = ask(ledger, rng, level)
         changes = question.answer is None
+        looks = [LOOK[self.dialect].format(column) for column in question.columns]
         info: dict[str, Any] = {
             "level": level,
             "database": self._template(ledger),
             "answers_with": "state" if changes else self.answers_with,
             "gold": [question.solution] if changes else question.solution,
-            "steps": [LOOK[self.dialect], *question.statements],
+            "steps": [*looks, *question.statements],
         }
         if info["answers_with"] == "query":
             info["second"] = self._template(replace(ledger, other=True))
