@@ -67,9 +67,9 @@ class LiveEncoder:
 async def related(
     query: str, memories: Sequence[Memory], k: int, encoder: str, services: Services
 ) -> list[Memory]:
-    """The best `k` memories for a query in the order of their ids: by BM25, or by an encoder where one is named.
-    Where fewer have anything in common with it, the latest of the others as well."""
-    if len(memories) <= k:
+    """The best `k` memories for a query, the best first: by BM25, or by an encoder where one is named. Then, where
+    fewer have anything in common with it, the latest of the others."""
+    if len(memories) < 2:
         return list(memories)
     texts = [memory.line() for memory in memories]
     if encoder:
@@ -77,12 +77,8 @@ async def related(
         order = await live.order(query, texts)
     else:
         order = await _bm25(query, texts, k)
-    chosen = set(order[:k])
-    for number in range(len(memories) - 1, -1, -1):
-        if len(chosen) == k:
-            break
-        chosen.add(number)
-    return [memories[number] for number in sorted(chosen)]
+    others = [number for number in reversed(range(len(memories))) if number not in order]
+    return [memories[number] for number in [*order, *others][:k]]
 
 
 async def _bm25(query: str, texts: Sequence[str], k: int) -> list[int]:

@@ -42,7 +42,8 @@ RELATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """facts: how many are told, which is also what the memory can hold. changes: how often one of them changes,
+    """facts: how many are told, which is also what the memory can hold. people: whom they are about; None: each is
+    about somebody else. changes: how often one of them changes,
     was wrong, or ends. chatter: parts that say nothing new. questions: asked at the end, each about another fact.
     temporal: share of the streams whose questions ask what was so before, where something was; there the memory
     keeps history.
@@ -51,6 +52,7 @@ class Streams:
     """
 
     facts: int = 3
+    people: int | None = None
     changes: int = 3
     chatter: int = 1
     questions: int = 3
@@ -62,11 +64,18 @@ class Streams:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.questions > self.facts:
             raise ValueError(f"{self.questions} questions about {self.facts} facts: there must be one for each")
-        names = -(-self.facts * 3 // 4) + self.facts + self.changes
+        if self.facts > len(RELATIONS) * self.crowd:
+            raise ValueError(f"{self.facts} facts about {self.crowd} people: there are {len(RELATIONS)} of each")
+        names = self.crowd + self.facts + self.changes
         if names > len(SHORT_NAMES):
             raise ValueError(f"so many facts and changes take {names} names, and there are {len(SHORT_NAMES)}")
         if not 0 <= self.temporal <= 1:
             raise ValueError(f"temporal must be from 0 to 1, not {self.temporal}")
+
+    @property
+    def crowd(self) -> int:
+        """How many people there are."""
+        return self.facts if self.people is None else self.people
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
         return make_tasks(lambda: self._task(rng.randrange(2**31)), n, split, "streams")
@@ -101,9 +110,11 @@ class _Stream:
 
     def __init__(self, rng: random.Random, config: Streams) -> None:
         self._rng, self._names = rng, iter(rng.sample(SHORT_NAMES, len(SHORT_NAMES)))
-        people = [next(self._names) for _ in range(-(-config.facts * 3 // 4))]
-        pairs = rng.sample([(p, r) for p in people for r in RELATIONS], config.facts)
-        self._new = [_Fact(person, relation, []) for person, relation in pairs]
+        people = [next(self._names) for _ in range(config.crowd)]
+        firsts = [(person, rng.choice(RELATIONS)) for person in people]
+        pairs = [(person, relation) for person in people for relation in RELATIONS]
+        chosen = list(dict.fromkeys([*firsts, *rng.sample(pairs, len(pairs))]))[: config.facts]
+        self._new = [_Fact(person, relation, []) for person, relation in chosen]
         self._facts: list[_Fact] = []
         kinds = [self._tell] * config.facts + [self._change] * config.changes + [self._chat] * config.chatter
         rng.shuffle(kinds)

@@ -185,8 +185,8 @@ async def test_of_many_memories_those_are_shown_that_fit_and_then_the_latest(beg
     asked = await play(env, *(do("ADD", text=text) for text in texts))
     assert shown(asked).split("\n\n")[0].split("\n")[1:] == [
         "Ada lives in Oslo. [2]",
-        "It rained on day 18. [21]",
         "It rained on day 19. [22]",
+        "It rained on day 18. [21]",
     ]
     done = await env.step(write_answered([], "Oslo"))
     assert done.info["recall"] == 1.0

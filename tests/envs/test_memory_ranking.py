@@ -50,13 +50,13 @@ def embed(folder: str, text: str) -> Any:
     return vector / vector.norm()
 
 
-async def test_the_nearest_vectors_in_the_order_of_their_ids(encoder: str) -> None:
+async def test_the_nearest_vectors(encoder: str) -> None:
     memories = [Remembered(number, text) for number, text in enumerate(TEXTS, 1)]
     async with Services() as services:
         for query in ("Where lives Bo?", "tea", "Ada likes rain"):
             asked = embed(encoder, f"query: {query}")
             scores = {m.id: float(embed(encoder, f"passage: {m.line()}") @ asked) for m in memories}
-            best = sorted(sorted(scores, key=lambda number: -scores[number])[:2])
+            best = sorted(scores, key=lambda number: -scores[number])[:2]
             for _ in range(2):  # the second time by vectors that are remembered
                 found = await related(query, memories, 2, encoder, services)
                 assert [memory.id for memory in found] == best

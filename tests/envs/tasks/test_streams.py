@@ -83,10 +83,17 @@ def test_there_is_of_everything_and_no_more_facts_at_a_time_than_fit() -> None:
     for task in draw():
         facts, kinds = believe(task)
         assert len(facts) == task.info["capacity"] == 3
+        assert len({name for name, _ in facts}) == 3
         assert sum(kinds.values()) == len(task.info["parts"]) == 7
         total += kinds
     assert set(total) == {"new", "changed", "wrong", "over", "again", "chatter"}
     assert min(total.values()) > 100
+
+
+def test_several_facts_may_be_about_one_person() -> None:
+    for task in draw(20, facts=5, people=3):
+        facts, _ = believe(task)
+        assert (len(facts), len({name for name, _ in facts})) == (5, 3)
 
 
 def test_seeds_and_splits() -> None:
@@ -107,6 +114,7 @@ def test_seeds_and_splits() -> None:
         ({"questions": 5}, "5 questions about 3"),
         ({"temporal": 2.0}, "temporal"),
         ({"facts": 400}, "names"),
+        ({"facts": 5, "people": 2}, "5 facts about 2 people"),
     ],
 )
 def test_what_cannot_be_is_refused(fields: dict[str, Any], why: str) -> None:
