@@ -40,7 +40,7 @@ from agentgym.envs.memory import MANAGER, Memory, MemoryEnv
 from agentgym.envs.worlds.names import SHORT_NAMES
 from agentgym.locomo import CATEGORIES
 from agentgym.protocols.memory_r1 import Operation, read_answered, write_answered, write_operations
-from agentgym.run import recipes
+from agentgym.run import recipes, resolve_settings
 from agentgym.runlog import read_forests
 from agentgym.services import Services
 from agentgym.types import Group, Observation, Task
@@ -161,7 +161,8 @@ SCRIPTS: dict[str, Manage] = {
 
 async def script(seed: int, manage: Manage) -> float:
     """Share of right answers of a scripted manager with a perfect answerer, on the streams of `evaluate`."""
-    config = build("env", {"name": "memory", "prompt": "plain", "tries": 1})
+    fields = resolve_settings({"env": "memory"}, []).env
+    config = build("env", {**fields, "prompt": "plain", "tries": 1})
     scores = []
     async with Services() as services:
         for task in config.source().draw(TASKS, random.Random(f"eval {seed}"), "all"):

@@ -43,10 +43,9 @@ RELATIONS = (
 @dataclass(frozen=True, slots=True)
 class Streams:
     """facts: how many are told, which is also what the memory can hold. people: whom they are about; None: each is
-    about somebody else. changes: how often one of them changes,
-    was wrong, or ends. chatter: parts that say nothing new. questions: asked at the end, each about another fact.
-    temporal: share of the streams whose questions ask what was so before, where something was; there the memory
-    keeps history.
+    about somebody else. changes: how often one of them changes, was wrong, or ends. chatter: parts that say nothing
+    new. questions: asked at the end, each about another fact. temporal: share of the streams in which half of the
+    questions ask what was so before, where something was; there the memory keeps history.
 
     info.parts[i].says, of what a part says of a fact, and info.questions[i].stem and before are for scripts.
     """
@@ -84,7 +83,7 @@ class Streams:
         stream = _Stream(random.Random(f"stream {seed}"), self)
         parts, questions = stream.parts, stream.questions
         info: dict[str, Any] = {"parts": parts, "questions": questions, "capacity": self.facts}
-        info["history"] = any(question["before"] for question in questions)
+        info["history"] = stream.temporal
         asked, answers = ("\n".join(question[key] for question in questions) for key in ("question", "answer"))
         return Task(f"stream {seed}", asked, answers, info)
 
@@ -121,6 +120,7 @@ class _Stream:
         kinds.remove(self._tell)
         kinds.insert(0, self._tell)  # nothing changes before something was told
         self.parts = [{"id": str(number), **kind()} for number, kind in enumerate(kinds)]
+        self.temporal = rng.random() < config.temporal
         self.questions = self._ask(config)
 
     def _tell(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class _Stream:
     def _chat(self) -> dict[str, Any]:
         """Small talk, or what is known already."""
         live = [fact for fact in self._facts if not fact.ended]
-        if live and self._rng.random() < 0.5:
+        if live and self._rng.random() < 0.25:
             fact = self._rng.choice(live)
             return _part(fact.relation.told, fact)
         return {"text": self._rng.choice(CHATTER)}
@@ -156,12 +156,12 @@ class _Stream:
     def _ask(self, config: Streams) -> list[dict[str, Any]]:
         """About facts that changed, three times out of four where there are some."""
         left, asked = list(self._facts), list[dict[str, Any]]()
-        temporal = self._rng.random() < config.temporal
         for _ in range(config.questions):
             changed = [fact for fact in left if fact.changed]
             fact = self._rng.choice(changed if changed and self._rng.random() < 0.75 else left)
             left.remove(fact)
-            asked.append(_question(fact, before=temporal and fact.has_before))
+            before = self.temporal and fact.has_before and self._rng.random() < 0.5
+            asked.append(_question(fact, before))
         return asked
 
 

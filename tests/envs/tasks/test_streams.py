@@ -62,7 +62,7 @@ def believe(task: Task) -> tuple[dict[tuple[str, str], list[str]], Counter[str]]
 
 def test_answers_follow_from_what_was_said() -> None:
     befores = 0
-    for task in draw():
+    for task in draw(temporal=0.5):
         facts, _ = believe(task)
         for question in task.info["questions"]:
             [(name, relation, before)] = [
@@ -87,7 +87,7 @@ def test_there_is_of_everything_and_no_more_facts_at_a_time_than_fit() -> None:
         assert sum(kinds.values()) == len(task.info["parts"]) == 7
         total += kinds
     assert set(total) == {"new", "changed", "wrong", "over", "again", "chatter"}
-    assert min(total.values()) > 100
+    assert min(total.values()) > 40
 
 
 def test_several_facts_may_be_about_one_person() -> None:
