@@ -74,7 +74,7 @@ def test_answers_follow_from_what_was_said() -> None:
             befores += before
         assert task.answer == "\n".join(question["answer"] for question in task.info["questions"])
         assert str(task.prompt) == "\n".join(question["question"] for question in task.info["questions"])
-        assert task.info["history"] == any("before" in question["question"] for question in task.info["questions"])
+        assert task.info["history"] or not any("before" in row["question"] for row in task.info["questions"])
     assert befores > 30
 
 
