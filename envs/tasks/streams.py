@@ -17,12 +17,14 @@ CHATTER = ("Good morning.", "Thank you.", "It is late.", "What a day.", "See you
 
 class Relation(NamedTuple):
     """How a fact is spoken of. stem: what a memory of it begins with; the value follows. told, changed, corrected,
-    ended: what is said when it is new, has changed, was wrong, is no longer so. now, before: questions."""
+    again, ended: what is said when it is new, has changed, was wrong, is said once more, is no longer so.
+    now, before: questions."""
 
     stem: str
     told: str
     changed: str
     corrected: str
+    again: str
     ended: str
     now: str
     before: str
@@ -30,12 +32,12 @@ class Relation(NamedTuple):
 
 RELATIONS = (
     Relation(
-        "{} lives in", "{} lives in {}.", "{} moved to {}.", "No, {} lives in {}.", "{} left {}.",
-        "Where does {} live?", "Where did {} live before?",
+        "{} lives in", "{} lives in {}.", "{} moved to {}.", "No, {} lives in {}.", "{} still lives in {}.",
+        "{} left {}.", "Where does {} live?", "Where did {} live before?",
     ),
     Relation(
-        "{} works for", "{} works for {}.", "{} went over to {}.", "No, {} works for {}.", "{} was fired by {}.",
-        "Who does {} work for?", "Who did {} work for before?",
+        "{} works for", "{} works for {}.", "{} went over to {}.", "No, {} works for {}.",
+        "{} still works for {}.", "{} was fired by {}.", "Who does {} work for?", "Who did {} work for before?",
     ),
 )  # fmt: skip
 
@@ -148,9 +150,9 @@ class _Stream:
     def _chat(self) -> dict[str, Any]:
         """Small talk, or what is known already."""
         live = [fact for fact in self._facts if not fact.ended]
-        if live and self._rng.random() < 0.25:
+        if live and self._rng.random() < 0.5:
             fact = self._rng.choice(live)
-            return _part(fact.relation.told, fact)
+            return _part(fact.relation.again, fact)
         return {"text": self._rng.choice(CHATTER)}
 
     def _ask(self, config: Streams) -> list[dict[str, Any]]:
