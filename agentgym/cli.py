@@ -107,8 +107,11 @@ def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool)
     """Play episodes and print them: agentgym rollout env=retool --demo"""
     settings = _settings(words, files)
     from agentgym import run
+    from agentgym.config import parse_overrides
     from agentgym.console import Console
 
+    if demo:
+        settings = run.without_slips(settings, parse_overrides(words))
     groups, decode = _run(run.rollout(settings, n, demo))
     for group in groups:
         Console().episode(group, decode)

@@ -96,6 +96,10 @@ class Database(Protocol):
 class DatabaseHost(Protocol):
     """What the worlds of a run share: the templates, each loaded once."""
 
+    async def load(self, template: Template) -> None:
+        """Have it loaded before it is used. Raises TaskError for one that cannot be loaded."""
+        ...
+
     async def open(self, template: Template, access: Access = "read") -> Database:
         """A fresh world. Raises TaskError for a template that cannot be loaded."""
         ...

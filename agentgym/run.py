@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentgym.config import build, convert, merge, read_toml, to_table
+from agentgym.config import Spec, build, convert, merge, read_toml, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.trainers.base import TrainsCritic
@@ -292,6 +292,23 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
     async with open_policy(settings) as (_, _, _, manager):
         return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
+
+
+def without_slips(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """With demonstrations as they should be: the rates of slips that a recipe has for its cold start are left out
+    where they are not given."""
+    return dataclasses.replace(settings, env=_without_rates(settings.env, given.get("env")))
+
+
+def _without_rates(env: Spec, given: Any) -> Spec:
+    if isinstance(env, str):
+        return env
+    kept = given if isinstance(given, Mapping) else {}
+    return {
+        key: _without_rates(value, kept.get(key)) if isinstance(value, dict) else value
+        for key, value in env.items()
+        if key in kept or not key.startswith("demo_")
+    }
 
 
 async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], Callable[[Sequence[int]], str]]:

@@ -15,6 +15,7 @@ from agentgym.envs import sql_demos
 from agentgym.envs.sql_grading import right_value
 from agentgym.envs.sql_judging import Question, Verdict, judge_query, judge_state
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
+from agentgym.errors import TaskError
 from agentgym.tool import Toolset
 from agentgym.tooling.load import Instance
 from agentgym.tools.python import strip_fence
@@ -88,7 +89,12 @@ class SqlEnv(ToolTurnsEnv):
     goal = "Solve the problem. You can run SQL statements on the database while you think."
 
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
-        self.question = Question.of(task)
+        self.question = question = Question.of(task)
+        host: DatabaseHost = await self.services.get(self.config.tool(question.database, question.access).worlds)
+        try:  # now, and not when it is first asked: who never asks must not be paid for what is no fault of his
+            await host.load(question.database)
+        except TaskError as error:
+            raise TaskError(f"task {task.id!r}: {error}") from error
         return await ToolTurnsEnv.start(self, task, rng)
 
     def toolsets(self, task: Task) -> Sequence[Toolset]:

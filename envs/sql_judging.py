@@ -69,6 +69,8 @@ async def judge_query(question: Question, answer: str, host: DatabaseHost) -> Ve
             try:
                 found.append(await world.execute(answer, MAX_ROWS))
             except SqlError as error:
+                for gold in question.golds:
+                    await run_gold(world, gold)  # nobody is wrong where the gold is
                 return Verdict(False, str(error))
             golds.append([await run_gold(world, gold) for gold in question.golds])
     pairs = [list(zip(found, gold, strict=True)) for gold in zip(*golds, strict=True)]
@@ -78,16 +80,17 @@ async def judge_query(question: Question, answer: str, host: DatabaseHost) -> Ve
 async def judge_state(question: Question, world: Database, host: DatabaseHost) -> Verdict:
     """Whether the world holds what it does after the gold statements; a transaction that is still open does not
     count."""
+    async with fresh(host, question.database, "transaction") as reference:
+        for gold in question.golds:
+            await run_gold(reference, gold)
+        right = await reference.state()
     async with closing(await world.fork()) as twin:
         await roll_back(twin)
         try:
             found = await twin.state()
         except SqlError as error:  # grown beyond measure, or broken, by the policy
             return Verdict(False, str(error))
-    async with fresh(host, question.database, "transaction") as reference:
-        for gold in question.golds:
-            await run_gold(reference, gold)
-        return Verdict(sql_grading.same_state(found, await reference.state()))
+    return Verdict(sql_grading.same_state(found, right))
 
 
 @asynccontextmanager

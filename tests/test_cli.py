@@ -204,6 +204,13 @@ def test_a_rollout_is_for_the_stages_that_let_the_policy_play(tmp_path: Path) ->
     ]
 
 
+def test_demonstrations_are_shown_without_a_recipes_slips(tmp_path: Path) -> None:
+    shown = agentgym(tmp_path, "rollout", "env=sql", "--demo", "-n", "8")
+    assert shown.stdout.count("success · outcome done · reward 1.00") == 8, shown.stdout
+    wanted = agentgym(tmp_path, "rollout", "env=sql", "--demo", "-n", "2", "env.demo_direct_rate=1")
+    assert wanted.stdout.count("no success") == 2
+
+
 def test_both_spellings_mean_the_same(tmp_path: Path) -> None:
     plain = dry(tmp_path, "lr=1e-4", "max_steps=3", "env.max_turns=2")
     assert plain == dry(tmp_path, "--lr", "1e-4", "--max-steps=3", "--env.max_turns", "2")

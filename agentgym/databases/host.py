@@ -8,6 +8,8 @@ import os
 import socket
 import sys
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,15 +42,26 @@ class WorldHost:
         self._server: Server | None = None
         self._starting = asyncio.Lock()
 
+    async def load(self, template: Template) -> None:
+        """See DatabaseHost."""
+        async with self._use(template):
+            pass
+
     async def open(self, template: Template, access: Access = "read") -> World:
         """See DatabaseHost."""
+        async with self._use(template) as world:
+            return await world.fork(access)
+
+    @asynccontextmanager
+    async def _use(self, template: Template) -> AsyncIterator[World]:
+        """A template's world, which stays while it is used."""
         loaded = self._templates.get(template)
         if loaded is None:
             loaded = self._templates[template] = _Loaded(asyncio.ensure_future(self._load(template)))
         self._templates.move_to_end(template)
         loaded.users += 1
         try:
-            return await (await asyncio.shield(loaded.world)).fork(access)
+            yield await asyncio.shield(loaded.world)
         except (EnvError, TaskError):  # whoever asks next may have more luck
             if self._templates.get(template) is loaded:
                 await self._drop(template)

@@ -45,7 +45,8 @@ def demonstrator() -> Move:
                 text = next(script)
             except NotImplementedError as error:
                 raise ConfigError(
-                    f"{error}. A recipe without demonstrations, such as recipe=grpo, can do without"
+                    f"{error}. The policy can play them without: by a recipe without demonstrations, such as "
+                    "recipe=grpo, or in `agentgym rollout` without --demo"
                 ) from error
         else:
             assert script is not None, "the first move is always at the start"

@@ -90,7 +90,7 @@ def _task(row: Any, where: str, default_id: str) -> Task:
 
 
 def _prompt(row: Mapping[str, Any], where: str) -> str | list[Message]:
-    prompt = row.get("prompt", row.get("question"))
+    prompt = row.get("prompt", row.get("question", _each(row, "question")))
     if isinstance(prompt, str) and prompt.strip():
         return prompt
     if not prompt:
@@ -101,11 +101,19 @@ def _prompt(row: Mapping[str, Any], where: str) -> str | list[Message]:
     return [{"role": m["role"], "content": m["content"]} for m in messages]
 
 
+def _each(row: Mapping[str, Any], name: str) -> str:
+    """What stands in every one of several questions, a line each; nothing where that is not so."""
+    questions = row.get("questions")
+    rows = questions if isinstance(questions, list) else []
+    whole = all(isinstance(question, Mapping) and name in question for question in rows)
+    return "\n".join(str(question[name]) for question in rows) if whole else ""
+
+
 def _answer(row: Mapping[str, Any], where: str) -> str:
     reward_model = row.get("reward_model")
     verified = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else None
     several = qa.texts(row.get("golden_answers", row.get("answers")))
-    answer = row.get("answer", several[0] if several else verified)
+    answer = row.get("answer", several[0] if several else _each(row, "answer") or verified)
     if answer is None or answer == "" or answer == []:
         raise TaskError(f"{where}: a row needs an answer; it has {', '.join(row) or 'nothing'}")
     text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)

@@ -207,6 +207,26 @@ async def test_a_task_that_is_wrong_is_told(episodes: Episodes, info: dict[str, 
         await episodes.play(task("query", **info), sql("SELECT 1"), f"<answer>{DEAR}</answer>")
 
 
+@pytest.mark.parametrize(
+    ("name", "info", "answer", "complaint"),
+    [
+        ("query", {"gold": "SELECT nme FROM items"}, "SELECT nme FROM items", "a gold statement fails"),
+        (
+            "value",
+            {"database": {"dialect": "sqlite", "file": "/no/such"}},
+            "7",
+            "task 'value': the sqlite database",
+        ),
+        ("value", {"database": {"dialect": "duckdb", "file": __file__}}, "7", "cannot be loaded"),
+    ],
+)
+async def test_nobody_is_wrong_where_the_task_is(
+    episodes: Episodes, name: str, info: dict[str, Any], answer: str, complaint: str
+) -> None:
+    with pytest.raises(TaskError, match=complaint):
+        await episodes.play(task(name, **info), f"<answer>{answer}</answer>")
+
+
 async def test_a_world_that_is_killed_fails_its_episode_and_no_other(episodes: Episodes) -> None:
     killed, sibling = [await episodes.open(task("state")) for _ in range(2)]
     for env in (killed, sibling):

@@ -116,6 +116,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         ('{"question": "1+1?"}', ":2: a row needs an answer; it has question"),
         ('{"question": "1+1?", "answer": null}', ":2: a row needs an answer"),
         ('{"question": "1+1?", "answer": ""}', ":2: a row needs an answer"),
+        ('{"questions": [{"answer": "2"}]}', ":2: a row needs a prompt or a question; it has questions"),
         ('{"answer": "2"}', ":2: a row needs a prompt or a question; it has answer"),
         ('{"prompt": [{"text": "1+1?"}], "answer": "2"}', ":2: the prompt must be text or a list of messages"),
         ('{"question": "1+1?", "answer": "2", "info": 5}', ":2: info must be an object, not int"),
