@@ -108,6 +108,12 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert source.draw(None, random.Random(0), "all")[0].answer == "10"
 
 
+def test_a_row_may_have_several_questions(tmp_path: Path) -> None:
+    asked = [{"question": "Who?", "answer": "Ada"}, {"question": "How many?", "answer": 7}]
+    [task] = task_source(write(tmp_path / "a.jsonl", [{"questions": asked}])).draw(None, random.Random(0), "all")
+    assert (task.prompt, task.answer, task.info["questions"]) == ("Who?\nHow many?", "Ada\n7", asked)
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
