@@ -214,7 +214,8 @@ def _parts(task: Task) -> list[Mapping[str, Any]]:
     parts: Sequence[Any] = task.info.get("parts") or ()
     found = [{"text": part} if isinstance(part, str) else part for part in parts]
     if not found or not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in found):
-        raise TaskError(f"task {task.id!r} needs info.parts: a list of texts, or of objects with a text")
+        has = ", ".join(task.info) or "nothing"
+        raise TaskError(f"task {task.id!r} needs parts, a list of texts or of objects with a text; it has {has}")
     return found
 
 

@@ -37,7 +37,8 @@ class Question:
         info = task.info
         for name in ("database", "gold", "answers_with"):
             if name not in info:
-                raise TaskError(f"task {task.id!r} has no info.{name}, which a question to a database needs")
+                has = ", ".join(info) or "nothing"
+                raise TaskError(f"task {task.id!r} needs {name} in its info, which has {has}")
         answers_with, golds = info["answers_with"], tuple(texts(info["gold"]))
         if answers_with not in get_args(AnswersWith):
             raise TaskError(f"task {task.id!r}: info.answers_with is {answers_with!r}: {get_args(AnswersWith)}")
