@@ -206,7 +206,7 @@ async def test_memories_are_data(begin: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("info", [{"parts": []}, {"parts": [{"id": 1}]}, {"questions": [{"question": "?"}]}])
 async def test_tasks_of_another_form_are_refused(info: dict[str, Any], begin: Callable[..., Any]) -> None:
-    with pytest.raises(TaskError, match="needs parts, a list|info.questions must be objects"):
+    with pytest.raises(TaskError, match=r"needs parts, a list|info.questions must be objects"):
         await begin(task(**info))
 
 
