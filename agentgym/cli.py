@@ -105,13 +105,10 @@ def evaluate(
 @click.option("--demo", is_flag=True, help="Let the environment's scripted policy play.")
 def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool) -> None:
     """Play episodes and print them: agentgym rollout env=retool --demo"""
-    settings = _settings(words, files)
+    settings = _settings(words, files, slips=not demo)
     from agentgym import run
-    from agentgym.config import parse_overrides
     from agentgym.console import Console
 
-    if demo:
-        settings = run.without_slips(settings, parse_overrides(words))
     groups, decode = _run(run.rollout(settings, n, demo))
     for group in groups:
         Console().episode(group, decode)
@@ -243,11 +240,11 @@ def doctor() -> None:
     sys.exit(diagnose())
 
 
-def _settings(words: tuple[str, ...], files: tuple[Path, ...]) -> Settings:
+def _settings(words: tuple[str, ...], files: tuple[Path, ...], *, slips: bool = True) -> Settings:
     from agentgym.config import parse_overrides
     from agentgym.run import resolve_settings
 
-    return resolve_settings(parse_overrides(words), list(files))
+    return resolve_settings(parse_overrides(words), list(files), slips=slips)
 
 
 def _make_room(file: Path) -> None:

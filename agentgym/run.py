@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentgym.config import Spec, build, convert, merge, read_toml, to_table
+from agentgym.config import build, convert, merge, read_toml, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.trainers.base import TrainsCritic
@@ -36,22 +36,24 @@ def recipes() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
 
-def resolve_settings(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
-    """Recipe, then `-c` files, then overrides; to resume, the run's own settings first. Raises ConfigError."""
-    settings = _merge_layers(overrides, files)
+def resolve_settings(overrides: Mapping[str, Any], files: list[Path], *, slips: bool = True) -> Settings:
+    """Recipe, then `-c` files, then overrides; to resume, the run's own settings first. slips: whether the rates
+    of slips that a recipe has for the demonstrations of its cold start count. Raises ConfigError."""
+    settings = _merge_layers(overrides, files, slips)
     if settings.resume and (stored := run_directory(settings) / "config.toml").exists():
-        settings = _merge_layers(overrides, [stored, *files])
+        settings = _merge_layers(overrides, [stored, *files], slips)
     check_components(settings)
     return settings
 
 
-def _merge_layers(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
+def _merge_layers(overrides: Mapping[str, Any], files: list[Path], slips: bool) -> Settings:
     layers = [*(read_toml(file, "config") for file in files), overrides]
     recipe = [layer["recipe"] for layer in layers if "recipe" in layer]
     if any("tools" in layer for layer in layers) and not any(map(_names_env, layers)):
         layers.insert(0, {"env": "tool_agent"})
     name = str(recipe[-1]) if recipe else _own_recipe(layers)
-    layers.insert(0, {**_recipe(name), "recipe": name})
+    recipe_layer = _recipe(name) if slips else _without_slips(_recipe(name))
+    layers.insert(0, {**recipe_layer, "recipe": name})
     table: dict[str, Any] = {"stages": []}
     for layer in layers:
         stages = _merge_stages(table["stages"], layer.get("stages", {}))
@@ -88,6 +90,15 @@ def _rollout(stage: Mapping[str, Any]) -> str:
     """The name of a stage's rollout."""
     rollout = stage.get("rollout", "")
     return str(rollout if isinstance(rollout, str) else rollout.get("name"))
+
+
+def _without_slips(table: dict[str, Any]) -> dict[str, Any]:
+    """Without the rates of slips in demonstrations, of environments inside of others as well."""
+    return {
+        key: _without_slips(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if not key.startswith("demo_")
+    }
 
 
 def _recipe(name: str) -> dict[str, Any]:
@@ -292,23 +303,6 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
     async with open_policy(settings) as (_, _, _, manager):
         return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
-
-
-def without_slips(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """With demonstrations as they should be: the rates of slips that a recipe has for its cold start are left out
-    where they are not given."""
-    return dataclasses.replace(settings, env=_without_rates(settings.env, given.get("env")))
-
-
-def _without_rates(env: Spec, given: Any) -> Spec:
-    if isinstance(env, str):
-        return env
-    kept = given if isinstance(given, Mapping) else {}
-    return {
-        key: _without_rates(value, kept.get(key)) if isinstance(value, dict) else value
-        for key, value in env.items()
-        if key in kept or not key.startswith("demo_")
-    }
 
 
 async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], Callable[[Sequence[int]], str]]:

@@ -77,8 +77,8 @@ async def related(
         order = await live.order(query, texts)
     else:
         order = await _bm25(query, texts, k)
-    others = [number for number in reversed(range(len(memories))) if number not in order]
-    return [memories[number] for number in [*order, *others][:k]]
+    ranked = dict.fromkeys([*order, *reversed(range(len(memories)))])
+    return [memories[number] for number in ranked][:k]
 
 
 async def _bm25(query: str, texts: Sequence[str], k: int) -> list[int]:

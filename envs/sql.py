@@ -89,13 +89,14 @@ class SqlEnv(ToolTurnsEnv):
     goal = "Solve the problem. You can run SQL statements on the database while you think."
 
     async def start(self, task: Task, rng: random.Random) -> list[Message]:
-        self.question = question = Question.of(task)
-        host: DatabaseHost = await self.services.get(self.config.tool(question.database, question.access).worlds)
+        self.question = Question.of(task)
+        messages = await ToolTurnsEnv.start(self, task, rng)
+        host: DatabaseHost = await self.services.get(self.sql.worlds)
         try:  # now, and not when it is first asked: who never asks must not be paid for what is no fault of his
-            await host.load(question.database)
+            await host.load(self.question.database)
         except TaskError as error:
             raise TaskError(f"task {task.id!r}: {error}") from error
-        return await ToolTurnsEnv.start(self, task, rng)
+        return messages
 
     def toolsets(self, task: Task) -> Sequence[Toolset]:
         return [Instance(self.config.tool(self.question.database, self.question.access), "sql")]

@@ -17,16 +17,14 @@ from agentgym.run import model_path, open_policy, resolve_settings
 from agentgym.runlog import read_metrics
 from agentgym.trainers.evaluate import summarise
 
-from .test_learning import agentgym
+from .learned import agentgym, train
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("delethink")
-    agentgym("train", "env=delethink", "seed=0", f"output_dir={folder}", "run_name=run")
-    return folder / "run"
+    return train("delethink", tmp_path_factory.mktemp("delethink"))
 
 
 def evaluate(run: Path, *words: str) -> dict[str, Any]:

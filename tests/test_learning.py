@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +10,15 @@ import pytest
 
 from agentgym.runlog import read_metrics
 
+from .learned import agentgym, train
+
 pytestmark = pytest.mark.slow
 HARD = "env.tasks={name='arith',easy_fraction=0.0}"
 
 
-def agentgym(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "agentgym", *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("learning")
-    agentgym("train", "env=retool", "seed=0", f"output_dir={folder}", "run_name=run")
-    return folder / "run"
+    return train("retool", tmp_path_factory.mktemp("learning"))
 
 
 def evaluate(run: Path, *words: str) -> dict[str, Any]:

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
-from agentgym.runlog import read_forests, read_metrics
-from agentgym.types import Group
+from agentgym.runlog import read_metrics
 
-from .test_learning import agentgym
+from .learned import evaluate, train
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("searching")
-    agentgym("train", "env=search", "seed=0", f"output_dir={folder}", "run_name=run")
-    return folder / "run"
-
-
-def evaluate(run: Path, *words: str) -> tuple[float, list[Group]]:
-    """Success on 256 questions about worlds that the run has not seen, and the episodes."""
-    episodes = run / "episodes.jsonl"
-    base = ("eval", "env=search", f"model={run}", "env.prompt=plain", "env.k=1", "seed=987", "-n", "256", "--json")
-    result = json.loads(agentgym(*base, *words, "--save", str(episodes)))
-    return float(result["success"]), list(read_forests(episodes))
+    return train("search", tmp_path_factory.mktemp("searching"))
 
 
 def test_it_learns_to_search_as_often_as_a_question_takes(run: Path) -> None:
     rows = {row["evaluation"]: row for row in read_metrics(run) if "evaluation" in row}
     assert rows["cold_start"]["eval/success"] <= 0.75
-    success, groups = evaluate(run)
+    success, groups = evaluate("search", run, "env.k=1")
     assert success >= 0.9
     calls = {
         hops: fmean(g.turns[-1].info["tool_calls"] for g in groups if g.task.info["hops"] == hops)
@@ -44,5 +32,5 @@ def test_it_learns_to_search_as_often_as_a_question_takes(run: Path) -> None:
 
 
 def test_by_what_the_search_finds(run: Path) -> None:
-    assert evaluate(run, "env.tool_output=swapped")[0] <= 0.1
-    assert evaluate(run, "env.tool_output=off")[0] <= 0.1
+    assert evaluate("search", run, "env.k=1", "env.tool_output=swapped")[0] <= 0.1
+    assert evaluate("search", run, "env.k=1", "env.tool_output=off")[0] <= 0.1

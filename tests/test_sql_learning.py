@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
-from agentgym.runlog import read_forests, read_metrics
-from agentgym.types import Group
+from agentgym.runlog import read_metrics
 
-from .test_learning import agentgym
+from .learned import evaluate, train
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("asking")
-    agentgym("train", "env=sql", "seed=0", f"output_dir={folder}", "run_name=run")
-    return folder / "run"
-
-
-def evaluate(run: Path, *words: str) -> tuple[float, list[Group]]:
-    """Success on 256 questions about databases that the run has not seen, and the episodes."""
-    episodes = run / "episodes.jsonl"
-    base = ("eval", "env=sql", f"model={run}", "env.prompt=plain", "seed=987", "-n", "256", "--json")
-    result = json.loads(agentgym(*base, *words, "--save", str(episodes)))
-    return float(result["success"]), list(read_forests(episodes))
+    return train("sql", tmp_path_factory.mktemp("asking"))
 
 
 def test_it_learns_to_look_at_the_schema_and_then_to_ask(run: Path) -> None:
     rows = {row["evaluation"]: row for row in read_metrics(run) if "evaluation" in row}
     assert rows["cold_start"]["eval/success"] <= 0.5
-    success, groups = evaluate(run)
+    success, groups = evaluate("sql", run)
     assert success >= 0.9
     calls = {
         changes: fmean(
@@ -47,5 +35,5 @@ def test_it_learns_to_look_at_the_schema_and_then_to_ask(run: Path) -> None:
 
 
 def test_by_what_the_database_says(run: Path) -> None:
-    assert evaluate(run, "env.tool_output=swapped")[0] <= 0.1
-    assert evaluate(run, "env.tool_output=off")[0] <= 0.1
+    assert evaluate("sql", run, "env.tool_output=swapped")[0] <= 0.1
+    assert evaluate("sql", run, "env.tool_output=off")[0] <= 0.1

@@ -121,7 +121,8 @@ def test_a_seed_gives_its_tasks_again() -> None:
 def test_any_name_may_be_a_tables_or_a_columns() -> None:
     for connection in (sqlite3.connect(":memory:"), duckdb.connect(":memory:")):
         connection.execute(f"create table T({', '.join(f'{name} int' for name in NAMES)})")
-        connection.execute(f"select {', '.join(NAMES)} from T")
+        found = connection.execute(f"select {', '.join(NAMES)} from T")
+        assert [name for name, *_ in found.description] == NAMES
         connection.execute(f"select {', '.join(f'T.{name}' for name in NAMES)} from T order by {NAMES[0]} desc")
     for connection in (sqlite3.connect(":memory:"), duckdb.connect(":memory:")):
         for name in NAMES:
