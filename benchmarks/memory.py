@@ -3,8 +3,8 @@
     python benchmarks/memory.py learn [--seeds 5] [--jobs 1] [--json FILE]
         After one cold start: both agents together, the manager beside the frozen answerer of the cold start, and
         the answerer beside that manager, frozen. Share of right answers on 256 fresh streams, beside scripts that
-        are perfect, do nothing, add everything, and do anything, each with a perfect answerer; what the policy says
-        when every memory is edited behind its back; what the manager did beside a perfect one
+        are perfect, do nothing, add everything, and do anything, each with a perfect answerer; what the policy
+        says when every memory is edited behind its back; what the manager did beside a perfect one
     python benchmarks/memory.py ppo
         After the same cold start: both agents by PPO with a critic
     python benchmarks/memory.py replay FOLDER
@@ -310,9 +310,8 @@ def main() -> None:
     folder = options.output_dir or Path(tempfile.mkdtemp(prefix="memory-"))
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(options.jobs) as pool:
-        rows = list(
-            pool.map(lambda n: QUESTIONS[options.question](folder, n, options.words), range(options.seeds))
-        )
+        asked = QUESTIONS[options.question]
+        rows = list(pool.map(lambda seed: asked(folder, seed, options.words), range(options.seeds)))
     Console().print(table(rows))
     if options.question == "learn":
         Console().print(confusion(folder))
