@@ -72,8 +72,9 @@ class Engine(Protocol):
         """Forget a session's KV cache; unknown sessions are ignored."""
         ...
 
-    def load(self, weights: Any, version: int) -> None:
-        """Use new weights (a module, a state dict or a path, as the engine documents) from the next token on."""
+    async def load(self, weights: Any, version: int) -> None:
+        """Use new weights (a module or a state dict, as the engine documents) from the next token on. What is in
+        the middle of a sample goes on under them."""
         ...
 
     async def close(self) -> None:

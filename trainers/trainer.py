@@ -76,7 +76,7 @@ class Trainer:
 
     async def train(self) -> dict[str, Any]:
         """All stages; returns the evaluations by name. On cancellation the last whole step is saved."""
-        self._restore()
+        await self._restore()
         try:
             for index in range(self.progress.stage, len(self.settings.stages)):
                 await self._stage(self.settings.stages[index])
@@ -137,7 +137,7 @@ class Trainer:
         if any(weights):
             metrics |= self._learn(stage, play.losses, batch)
             version = self.parts.engine.version + 1
-            self.parts.engine.load(self.parts.model, version)
+            await self.parts.engine.load(self.parts.model, version)
         learned = time.monotonic()
         metrics |= {"seconds_rollout": played - started, "seconds_update": learned - played}
         tokens = sum(len(turn.action) + len(turn.context) for g in groups for turn in g.turns)
@@ -182,14 +182,14 @@ class Trainer:
         self.parts.log.metrics(step, {"evaluation": name, **scores, "eval/errors": result.errors})
         self.parts.reporter.evaluated(name, step, result)
 
-    def _restore(self) -> None:
+    async def _restore(self) -> None:
         found = checkpoint.latest(self.parts.log.checkpoints)
         if found is None:
             self.parts.log.forget_after(0)
             return
         tensors, state = checkpoint.load(found)
         self.parts.learner.load_state_tensors(tensors)
-        self.parts.engine.load(self.parts.model, state["version"])
+        await self.parts.engine.load(self.parts.model, state["version"])
         self.parts.learner.skipped = state["skipped"]
         self.progress = Progress(**state["progress"])
         self.parts.log.forget_after(state["rows"])

@@ -45,7 +45,7 @@ class Script:
         self.sessions[session] = depth + 1
         value, logprob = self.entropy(session, depth), self.logprob(session, depth)
         new = tuple(next(self._ids) for _ in range(self.length))
-        tokens = Tokens(new, (logprob,) * self.length, (value,) * self.length, self.version)
+        tokens = Tokens(new, (logprob,) * self.length, (value,) * self.length, (self.version,) * self.length)
         return Sample(tokens, self.say(session, depth), "eos")
 
     def release(self, session: str) -> None:

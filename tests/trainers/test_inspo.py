@@ -276,7 +276,7 @@ class Obedient:
     def release(self, session: str) -> None:
         """Nothing is kept."""
 
-    def load(self, weights: Any, version: int) -> None:
+    async def load(self, weights: Any, version: int) -> None:
         raise NotImplementedError
 
     async def close(self) -> None:

@@ -1,0 +1,40 @@
+"""What every engine makes sure of before it samples: prompts that fit, and the ids that end a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agentgym.engine import Sampling
+from agentgym.errors import EngineError
+
+
+def checked_ids(ids: Sequence[int], vocab_size: int) -> list[int]:
+    """The prompt as a list. Raises EngineError for an empty one and for ids that the model does not know."""
+    prompt = list(ids)
+    if not prompt:
+        raise EngineError("no token ids: the prompt is empty")
+    if min(prompt) < 0 or max(prompt) >= vocab_size:
+        wrong = next(i for i in prompt if not 0 <= i < vocab_size)
+        raise EngineError(f"token id {wrong} is outside of the model's vocabulary of {vocab_size}")
+    return prompt
+
+
+def sample_limit(prompt: Sequence[int], sampling: Sampling, max_len: int) -> int:
+    """Tokens that may be sampled. Raises EngineError when the prompt leaves no room for one, and when prompt and
+    sample could pass the window."""
+    if sampling.window is not None and len(prompt) + sampling.max_tokens > sampling.window:
+        raise EngineError(
+            f"the prompt has {len(prompt)} tokens and {sampling.max_tokens} more are wanted: more than the "
+            f"window of {sampling.window}"
+        )
+    if len(prompt) >= max_len:
+        raise EngineError(f"the prompt has {len(prompt)} tokens and max_len is {max_len}: no room for a sample")
+    return min(sampling.max_tokens, max_len - len(prompt))
+
+
+def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokenizer's end-of-turn id and those of the model's generation config."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (*listed, tokenizer.eos_token_id) if i is not None)
