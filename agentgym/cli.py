@@ -115,9 +115,10 @@ def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool)
 
 
 @app.command()
-@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME")
+@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME|engine=NAME [key=value]...")
 def check(words: tuple[str, ...]) -> None:
-    """Run the contracts on an environment, tool or sandbox, and attack the sandbox: agentgym check env=retool"""
+    """Run the contracts on an environment, tool, engine or sandbox, and attack the sandbox: agentgym check
+    env=retool | engine=vllm model=nano"""
     from agentgym import config
     from agentgym.check import attack_sandbox, check_env, check_sandbox, check_tool
     from agentgym.tooling.load import toolset
@@ -129,17 +130,19 @@ def check(words: tuple[str, ...]) -> None:
         "tool": [check_tool],
     }
     kind = next(iter(given), "")
+    if "engine" in given:
+        from agentgym import run
+
+        return _show_checks(_run(run.check_engine(_settings(words, ()))))
     if len(given) != 1 or kind not in known:
-        raise UserError("check takes one of env=NAME, sandbox=NAME or tool=NAME")
+        raise UserError("check takes one of env=NAME, sandbox=NAME, tool=NAME or engine=NAME")
     component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
     results = [result for job in known[kind] for result in _run(job(component))]
     _show_checks(results)
-    if not all(result.ok for result in results):
-        sys.exit(1)
 
 
 def _show_checks(results: list[CheckResult]) -> None:
-    """A line for each, and a heading with the count over each group."""
+    """A line for each, and a heading with the count over each group. Exits with 1 where one does not hold."""
     from itertools import groupby
 
     for group, members in groupby(results, key=lambda result: result.group):
@@ -148,6 +151,8 @@ def _show_checks(results: list[CheckResult]) -> None:
             click.echo(f"\n{group}: {sum(row.ok for row in rows)} of {len(rows)} attacks withstood")
         for row in rows:
             click.echo(f"{'ok  ' if row.ok else 'FAIL'} {row.name}: {row.detail}")
+    if not all(result.ok for result in results):
+        sys.exit(1)
 
 
 @app.command(context_settings=FREE)

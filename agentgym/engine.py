@@ -57,6 +57,9 @@ class Engine(Protocol):
     vocab_size: int
     """Token ids that the model knows."""
 
+    reused: int
+    """Tokens of prompts that were not computed since the start, as what begins with them was cached."""
+
     async def sample(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None, parent: str | None = None
     ) -> Sample:

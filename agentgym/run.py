@@ -18,6 +18,7 @@ from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
 if TYPE_CHECKING:
+    from agentgym.checks.harness import CheckResult
     from agentgym.retriever import Retriever
     from agentgym.rollout.manager import Manager
     from agentgym.sandbox import SandboxHost
@@ -303,6 +304,18 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
     async with open_policy(settings) as (_, _, _, manager):
         return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
+
+
+async def check_engine(settings: Settings) -> list[CheckResult]:
+    """The engine's contract, with the model of the settings."""
+    from agentgym.checks.engine import check_engine as check
+    from agentgym.models.load import load_policy, resolve_device
+
+    device = resolve_device(settings.device)
+    model, tokenizer = load_policy(
+        model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
+    )
+    return await check(build("engine", settings.engine), model, tokenizer)
 
 
 async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], Callable[[Sequence[int]], str]]:

@@ -45,7 +45,7 @@ class Exported:
             file.write_text(json.dumps(config), encoding="utf-8")
 
     def write_again(self, model: Any, version: int) -> Path:
-        """A folder with the model, or with its adapters, as they are now. Earlier versions go, but for the last."""
+        """A folder with the model, or with its adapters, as they are now. Older ones go, but for the last."""
         folder = self.root / f"v{version}"
         if self.adapts:
             model.save_pretrained(folder)

@@ -44,7 +44,7 @@ class TorchEngine:
         self.config = config
         limit = getattr(model.config, "max_position_embeddings", None) or config.max_len
         self.max_len = min(config.max_len, limit)
-        self.prefilled = self.decoded = 0
+        self.prefilled = self.decoded = self.reused = 0
         self._decoder = choose_decoder(model, self.max_len)
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
         self._bytes = token_bytes(tokenizer, self.vocab_size)
@@ -230,6 +230,7 @@ class TorchEngine:
             resident = own
             self._slots.wake(own)
             self._cache.reserve(0, len(request.ids))
+        self.reused += shared
         if shared:
             self._slots.inherit(resident, donors[prefixes.index(shared)], shared)
         resident.ids, resident.cached, request.resident = request.ids, shared, resident

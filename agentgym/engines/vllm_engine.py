@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import multiprocessing
 import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -27,7 +28,7 @@ class VllmEngine:
 
     Stop texts are looked for here: vLLM knows nothing of one that began in the prompt. With peft adapters, these
     alone are loaded, and what is in the middle of a sample ends with those it began with.
-    decoded: tokens sampled since the start. reused: tokens of prompts that were found in the prefix cache.
+    decoded: tokens sampled since the start.
     """
 
     def __init__(self, model: Any, tokenizer: Any, config: Vllm) -> None:
@@ -52,6 +53,7 @@ class VllmEngine:
     def _start(self, model: Any) -> Any:
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # torch's threads do not survive a fork
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
         config, dtype = self.config, str(next(model.parameters()).dtype).removeprefix("torch.")
@@ -70,6 +72,8 @@ class VllmEngine:
             "generation_config": "vllm",  # the model's own would change how is sampled
             "disable_log_stats": True,
         }
+        if current_platform.is_cpu():  # vLLM dies there of a seeded request whose prompt is computed in parts
+            arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, self.max_len + 1)}
         if self._exported.adapts:
             ranks = [adapter.r for adapter in model.peft_config.values()]
             arguments |= {"enable_lora": True, "max_lora_rank": max(8, *ranks), "max_loras": 2}
@@ -156,6 +160,7 @@ class VllmEngine:
             self._closed = True
             await asyncio.to_thread(self._llm.shutdown)
             self._llm = None  # at the interpreter's end it could not clean up any more
+            multiprocessing.active_children()  # reaps vLLM's
             self._exported.close()
 
     def _parameters(self, sampling: Sampling, limit: int) -> Any:

@@ -261,7 +261,7 @@ class Letters:
 class Obedient:
     """An engine whose policy goes through the only door when it is told to go, and else stays."""
 
-    version, max_len, vocab_size = 0, 10**6, 0x110000
+    version, max_len, vocab_size, reused = 0, 10**6, 0x110000, 0
 
     async def sample(self, ids: Any, sampling: Any, *, session: Any = None, parent: Any = None) -> Sample:
         told = "".join(map(chr, ids))
