@@ -57,6 +57,9 @@ class Engine(Protocol):
     vocab_size: int
     """Token ids that the model knows."""
 
+    shares_weights: bool
+    """Whether it samples with the very weights that the learner changes, so that the two must take turns."""
+
     reused: int
     """Tokens of prompts that were not computed since the start, as what begins with them was cached."""
 

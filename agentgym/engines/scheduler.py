@@ -38,8 +38,9 @@ class TorchEngine:
     prefilled, decoded: tokens computed in either way since the start.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, config: Torch) -> None:
+    def __init__(self, model: Any, tokenizer: Any, config: Torch, *, shares_weights: bool = True) -> None:
         self.version = 0
+        self.shares_weights = shares_weights
         self.model = model.eval()
         self.config = config
         limit = getattr(model.config, "max_position_embeddings", None) or config.max_len

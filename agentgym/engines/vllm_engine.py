@@ -31,6 +31,8 @@ class VllmEngine:
     decoded: tokens sampled since the start.
     """
 
+    shares_weights = False
+
     def __init__(self, model: Any, tokenizer: Any, config: Vllm) -> None:
         self.config, self.version = config, 0
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])

@@ -32,7 +32,7 @@ class Script:
     version = 0
     max_len = 10**9
     vocab_size = VOCAB
-    reused = 0
+    reused, shares_weights = 0, True
 
     def __post_init__(self) -> None:
         self.sessions: dict[str, int] = {}

@@ -261,14 +261,15 @@ class Letters:
 class Obedient:
     """An engine whose policy goes through the only door when it is told to go, and else stays."""
 
-    version, max_len, vocab_size, reused = 0, 10**6, 0x110000, 0
+    version, max_len, vocab_size, reused, shares_weights = 0, 10**6, 0x110000, 0, True
 
     async def sample(self, ids: Any, sampling: Any, *, session: Any = None, parent: Any = None) -> Sample:
         told = "".join(map(chr, ids))
         door = told.rpartition("Doors: ")[2].partition(".")[0]
         text = f"<go>{door}</go>" if told.startswith("go\n\n") else "No."
         letters = tuple(map(ord, text))
-        return Sample(Tokens(letters, (0.0,) * len(letters), (0.0,) * len(letters), 0), text, "eos")
+        zeros = (0.0,) * len(letters)
+        return Sample(Tokens(letters, zeros, zeros, (0,) * len(letters)), text, "eos")
 
     async def score(self, ids: Any) -> Tokens:
         raise NotImplementedError
