@@ -70,7 +70,7 @@ class EditedMemoryEnv(MemoryEnv):
 
     async def show(self) -> Observation:
         if self._part == len(self.parts) and not self._answers:
-            rng = random.Random(self.task and self.task.id)
+            rng = random.Random(f"edited {self.task and self.task.id}")  # the id alone is the stream's own seed
             self.before = self.bank
             memories = (replace(m, text=_edit(m.text, rng)) if m.text else m for m in self.bank.memories)
             self.bank = replace(self.bank, memories=tuple(memories))
