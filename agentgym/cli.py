@@ -115,11 +115,12 @@ def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool)
 
 
 @app.command()
-@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME")
+@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME|model=NAME")
 def check(words: tuple[str, ...]) -> None:
-    """Run the contracts on an environment, tool or sandbox, and attack the sandbox: agentgym check env=retool"""
-    from agentgym import config
-    from agentgym.check import attack_sandbox, check_env, check_sandbox, check_tool
+    """Run the contracts on an environment, tool or sandbox, and attack the sandbox: agentgym check env=retool; or
+    see what a model's chat template makes of conversations: agentgym check model=PATH"""
+    from agentgym import config, run
+    from agentgym.check import attack_sandbox, check_env, check_model, check_sandbox, check_tool
     from agentgym.tooling.load import toolset
 
     given = config.parse_overrides(words)
@@ -127,11 +128,15 @@ def check(words: tuple[str, ...]) -> None:
         "env": [check_env],
         "sandbox": [check_sandbox, attack_sandbox],
         "tool": [check_tool],
+        "model": [check_model],
     }
     kind = next(iter(given), "")
     if len(given) != 1 or kind not in known:
-        raise UserError("check takes one of env=NAME, sandbox=NAME or tool=NAME")
-    component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
+        raise UserError("check takes one of env=NAME, sandbox=NAME, tool=NAME or model=NAME")
+    if kind == "model":
+        component: Any = run.model_path(str(given[kind]))
+    else:
+        component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
     results = [result for job in known[kind] for result in _run(job(component))]
     _show_checks(results)
     if not all(result.ok for result in results):

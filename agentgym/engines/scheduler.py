@@ -20,6 +20,7 @@ from agentgym.engines.sampling import describe, draw
 from agentgym.engines.stop import token_bytes
 from agentgym.errors import EngineError
 from agentgym.models.choose_decoder import choose_decoder
+from agentgym.models.template import Template
 from agentgym.types import Tokens
 
 if TYPE_CHECKING:
@@ -341,7 +342,9 @@ class TorchEngine:
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokenizer's end-of-turn id and those of the model's generation config."""
+    """What ends a turn: the tokenizer's end-of-sequence id, those of the model's generation config, and what the
+    chat template ends the assistant's messages with, which may be neither."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in (*listed, tokenizer.eos_token_id) if i is not None)
+    ends = (*listed, tokenizer.eos_token_id, Template(tokenizer).end)
+    return frozenset(i for i in ends if i is not None)

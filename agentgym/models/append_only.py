@@ -1,8 +1,8 @@
 """Whether a conversation that is appended turn by turn has the ids of the chat template applied to the whole.
 
-Three things can be found. It has (`equal`). It `differs`: the template writes earlier turns anew once there are later
-ones, and the policy goes on from what it saw and said instead. It is `refused`: the template has no place for such
-messages, or leaves them out.
+Three things can come out. It has (`equal`). It `differs`: the template writes earlier turns anew once there are
+later ones, and the policy goes on from what it saw and said instead. It is `refused`: the template has no place for
+such messages, or leaves them out.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Verdict = Literal["equal", "differs", "refused"]
 
 THINKING = "earlier thinking is left out, or an empty one put in"
+END = "no token ends the assistant's turn there; here the tokenizer's own does, which the policy samples"
+CUT = "the same text is cut into other tokens where what was said meets what the template writes"
 SPACE = "white space around what was said is stripped"
 PROMPT = "the prompt is written anew (tools or system message move to the newest user message)"
 LATER = "later messages are written in another way than the first of their kind"
@@ -118,6 +120,8 @@ def _compare(chat: Chat, template: Template, case: Case) -> tuple[Verdict, str]:
         return "differs", WHOLE
     if ids == whole:
         return "equal", ""
+    if tuple(i for i in ids if i != template.end) == whole:
+        return "differs", END
     return "differs", _why(chat.decode(ids), chat.decode(whole), chat.decode(chat.open(case.prompt)))
 
 
@@ -127,12 +131,16 @@ def _opened(prompt: str) -> str:
 
 def _why(ours: str, whole: str, prompt: str) -> str:
     """What the template did to earlier turns."""
+    if ours == whole:
+        return CUT
     if "".join(ours.split()) == "".join(whole.split()):
         return SPACE
-    if _thoughtless(ours) == _thoughtless(whole):
+    ours, whole, prompt = map(_thoughtless, (ours, whole, prompt))
+    if ours == whole:
         return THINKING
     return LATER if whole.startswith(prompt) else PROMPT
 
 
 def _thoughtless(text: str) -> str:
-    return "".join(re.sub("<think>.*?</think>", "", text, flags=re.DOTALL).split())
+    """Without white space and thoughts, and without one that has only begun."""
+    return "".join(re.sub("<think>.*?(</think>|$)", "", text, flags=re.DOTALL).split())

@@ -1,7 +1,7 @@
-"""A tokenizer's chat template: what it writes of a conversation, and what it writes after the assistant has spoken.
+"""A tokenizer's chat template: what it writes of a conversation, and what after the assistant has spoken.
 
 The date that some templates write (Llama's, Mistral's) is always the same, or a run that is resumed tomorrow would
-be another; it is the one that Llama's fall back on.
+be another run; it is the one that Llama's fall back on.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Template:
 
     def _find_end(self) -> int:
         """The first of the vocabulary's added tokens after the assistant's words, if no word comes before it."""
-        eos: int = self._tokenizer.eos_token_id  # type: ignore[assignment]
+        eos = int(self._tokenizer.eos_token_id)
         if not self.exists:
             return eos
         added = self._tokenizer.added_tokens_decoder
