@@ -1,8 +1,8 @@
 """Whether a conversation that is appended turn by turn has the ids of the chat template applied to the whole.
 
 Three things can come out. It has (`equal`). It `differs`: the template writes earlier turns anew once there are
-later ones, and the policy goes on from what it saw and said instead. It is `refused`: the template has no place for
-such messages, or leaves them out.
+later ones, and the policy goes on from what it saw and said instead. It is `refused`: the template has no place
+for such messages, or leaves them out.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ CUT = "the same text is cut into other tokens where what was said meets what the
 SPACE = "white space around what was said is stripped"
 PROMPT = "the prompt is written anew (tools or system message move to the newest user message)"
 LATER = "later messages are written in another way than the first of their kind"
+LEFT_OUT = (
+    "messages of the role {} are left out; use an action protocol that answers inside the assistant's message, "
+    "such as retool"
+)
 WHOLE = "the whole is refused, while each of its turns is taken"
 
 
@@ -108,7 +112,7 @@ def _compare(chat: Chat, template: Template, case: Case) -> tuple[Verdict, str]:
                 said = f"thought\n</think>\n\n{said}"
             added = chat.extend(shown)
             if missing := [m["role"] for m in shown if m["content"] not in chat.decode(added)]:
-                return "refused", f"messages of the role {missing[0]} are left out"
+                return "refused", LEFT_OUT.format(missing[0])
             ids += (*template.encode(said.removeprefix(before)), template.end, *added)
             messages += [{"role": "assistant", "content": before + said.removeprefix(before)}, *shown]
     except ConfigError as error:

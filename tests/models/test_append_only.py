@@ -42,7 +42,7 @@ REASONS = {
     "dated": append_only.SPACE,
     "moves_tools": append_only.PROMPT,
     "no_end": append_only.END,
-    "deaf_to_tools": "messages of the role tool are left out",
+    "deaf_to_tools": append_only.LEFT_OUT.format("tool"),
 }
 ASKED: Message = {"role": "user", "content": "6 * 7?"}
 SYSTEM: Message = {"role": "system", "content": "Be brief."}
@@ -136,7 +136,7 @@ def test_a_turn_ends_with_the_token_that_the_template_writes(tokenizer: Any) -> 
 
 
 def test_a_template_that_hides_what_was_said_says_what_to_do(tokenizer: Any) -> None:
-    with pytest.raises(ConfigError, match="does not show what the assistant said.*such as retool"):
+    with pytest.raises(ConfigError, match=r"does not show what the assistant said.*such as retool"):
         Chat(with_trait(tokenizer, "deaf_to_itself")).extend([MORE])
 
 

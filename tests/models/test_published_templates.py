@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agentgym.models.append_only import CASES, inspect
 from agentgym.models.chat import Chat
 from agentgym.models.load import load_tokenizer
 from agentgym.models.template import Template
+from agentgym.vocabulary import Vocabulary
 
 FOLDER = Path(os.environ.get("AGENTGYM_TOKENIZERS", ""))
 VERDICTS = {
@@ -52,7 +53,9 @@ def test_what_comes_out_of_each_kind_of_conversation(published: tuple[str, Any])
     found = inspect(tokenizer)
     assert len(found) == len(CASES)
     assert "".join(finding.verdict[0] for finding in found) == VERDICTS[name].replace(" ", "")
-    assert tokenizer.convert_ids_to_tokens(Template(tokenizer).end) == ENDS[name.split("-")[0].rstrip("0123456789.")]
+    assert (
+        tokenizer.convert_ids_to_tokens(Template(tokenizer).end) == ENDS[name.split("-")[0].rstrip("0123456789.")]
+    )
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n\t<>&|[]"), max_size=30)
@@ -61,13 +64,14 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n\
 def test_whatever_is_shown_has_the_ids_that_it_has_in_the_whole(published: tuple[str, Any]) -> None:
     """From the end of the assistant's turn on, which is where the policy's own ids end."""
     name, tokenizer = published
-    chat, template = Chat(tokenizer), Template(tokenizer)
+    chat, template, outputs = Chat(tokenizer), Template(tokenizer), Vocabulary.of(tokenizer)
     roles = ["user"] if name.startswith("gemma") else ["user", "tool"]
 
     @settings(deadline=None, max_examples=40)
     @given(role=st.sampled_from(roles), words=WORDS)
     def hold(role: Any, words: str) -> None:
-        shown: Any = chat._harmless([{"role": role, "content": words, "tool_call_id": "abcdefgh1"}])
+        assume(not outputs.is_armed(words))  # such words are changed before the template sees them
+        shown: Any = [{"role": role, "content": words, "tool_call_id": "abcdefgh1"}]
         asked = {"role": "user", "content": "6 * 7?"}
         said = {"role": "assistant", "content": "</think>\n\n42"}
         whole = template.encode(template.open([asked, said, *shown]))
