@@ -238,7 +238,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
 def _check_template(settings: Settings) -> None:
     """Before the weights are loaded: whether the model's chat template carries what the environment says it shows.
     Raises ConfigError where it does not; where it writes earlier turns anew, the log says so, once."""
-    from agentgym.models.append_only import inspect
+    from agentgym.models.append_only import CUT, inspect
     from agentgym.models.load import load_tokenizer
 
     roles: set[str] = getattr(build("env", settings.env), "shows", set)()
@@ -248,7 +248,7 @@ def _check_template(settings: Settings) -> None:
     findings = inspect(load_tokenizer(name), roles)
     if refused := next((found for found in findings if found.verdict == "refused"), None):
         raise ConfigError(f"model={name} cannot play this environment, which shows it messages: {refused.reason}")
-    if reasons := dict.fromkeys(found.reason for found in findings if found.verdict == "differs"):
+    if reasons := dict.fromkeys(found.reason for found in findings if found.reason not in ("", CUT)):
         logger.warning(
             "model=%s: applied to a whole conversation, its chat template gives other tokens than the policy sees "
             "here, which goes on from what it was shown and said: %s. See docs/chat_templates.md",

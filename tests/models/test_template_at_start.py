@@ -31,7 +31,7 @@ def folder(tokenizer: Any, tmp_path: Path) -> Any:
     return make
 
 
-async def start(model: Path, *words: str) -> None:
+async def start(model: Path | str, *words: str) -> None:
     settings = run.resolve_settings(parse_overrides([*words, f"model={model}", "device=cpu"]), [])
     async with run.open_policy(settings):
         pass
@@ -55,6 +55,11 @@ async def test_a_template_that_drops_thoughts_is_used_and_said_once(folder: Any,
         await start(folder("begins_thought"), *WITH_MESSAGES)
     [record] = [record for record in caplog.records if "chat template" in record.message]
     assert "earlier thinking is left out" in record.message
+
+
+async def test_a_template_that_changes_nothing_is_not_spoken_of(caplog: Any) -> None:
+    await start("nano", *WITH_MESSAGES)
+    assert not [record for record in caplog.records if "chat template" in record.message]
 
 
 @pytest.mark.parametrize("trait", ["strict", "deaf_to_itself"])
