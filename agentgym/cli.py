@@ -115,12 +115,12 @@ def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool)
 
 
 @app.command()
-@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME|engine=NAME [key=value]...")
+@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME|model=NAME|engine=NAME [key=value]...")
 def check(words: tuple[str, ...]) -> None:
-    """Run the contracts on an environment, tool, engine or sandbox, and attack the sandbox: agentgym check
-    env=retool | engine=vllm model=nano"""
-    from agentgym import config
-    from agentgym.check import attack_sandbox, check_env, check_sandbox, check_tool
+    """Run the contracts on an environment, tool, sandbox (which is attacked as well) or engine, or see what a
+    model's chat template makes of conversations: agentgym check env=retool | engine=vllm model=nano"""
+    from agentgym import config, run
+    from agentgym.check import attack_sandbox, check_env, check_model, check_sandbox, check_tool
     from agentgym.tooling.load import toolset
 
     given = config.parse_overrides(words)
@@ -128,15 +128,17 @@ def check(words: tuple[str, ...]) -> None:
         "env": [check_env],
         "sandbox": [check_sandbox, attack_sandbox],
         "tool": [check_tool],
+        "model": [check_model],
     }
     kind = next(iter(given), "")
     if "engine" in given:
-        from agentgym import run
-
         return _show_checks(_run(run.check_engine(_settings(words, ()))))
     if len(given) != 1 or kind not in known:
-        raise UserError("check takes one of env=NAME, sandbox=NAME, tool=NAME or engine=NAME")
-    component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
+        raise UserError("check takes one of env=NAME, sandbox=NAME, tool=NAME, model=NAME or engine=NAME")
+    if kind == "model":
+        component: Any = run.model_path(str(given[kind]))
+    else:
+        component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
     results = [result for job in known[kind] for result in _run(job(component))]
     _show_checks(results)
 

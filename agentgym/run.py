@@ -204,6 +204,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
     from agentgym.vocabulary import Vocabulary
 
     device = resolve_device(settings.device)
+    _check_template(settings)
     model, tokenizer = load_policy(
         model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
     )
@@ -233,6 +234,28 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
             for each in (engine, *partners.values()):
                 engines.push_async_callback(each.close)
             yield model, tokenizer, engine, manager
+
+
+def _check_template(settings: Settings) -> None:
+    """Before the weights are loaded: whether the model's chat template carries what the environment says it shows.
+    Raises ConfigError where it does not; where it writes earlier turns anew, the log says so, once."""
+    from agentgym.models.append_only import CUT, inspect
+    from agentgym.models.load import load_tokenizer
+
+    roles: set[str] = getattr(build("env", settings.env), "shows", set)()
+    if not roles:
+        return
+    name = model_path(settings.model)
+    findings = inspect(load_tokenizer(name), roles)
+    if refused := next((found for found in findings if found.verdict == "refused"), None):
+        raise ConfigError(f"model={name} cannot play this environment, which shows it messages: {refused.reason}")
+    if reasons := dict.fromkeys(found.reason for found in findings if found.reason not in ("", CUT)):
+        logger.warning(
+            "model=%s: applied to a whole conversation, its chat template gives other tokens than the policy sees "
+            "here, which goes on from what it was shown and said: %s. See docs/chat_templates.md",
+            name,
+            "; ".join(reasons),
+        )
 
 
 def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]:

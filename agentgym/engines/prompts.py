@@ -7,6 +7,7 @@ from typing import Any
 
 from agentgym.engine import Sampling
 from agentgym.errors import EngineError
+from agentgym.models.template import Template
 
 
 def checked_ids(ids: Sequence[int], vocab_size: int) -> list[int]:
@@ -34,7 +35,9 @@ def sample_limit(prompt: Sequence[int], sampling: Sampling, max_len: int) -> int
 
 
 def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokenizer's end-of-turn id and those of the model's generation config."""
+    """What ends a turn: the tokenizer's end-of-sequence id, those of the model's generation config, and what the
+    chat template ends the assistant's messages with, which may be neither."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in (*listed, tokenizer.eos_token_id) if i is not None)
+    ends = (*listed, tokenizer.eos_token_id, Template(tokenizer).end)
+    return frozenset(i for i in ends if i is not None)

@@ -155,7 +155,7 @@ class Walk:
             self._open()
             self._recalled = ()
         else:
-            self._pending = self.renderer.extend(result.observation)
+            self._pending = self.renderer.extend(result.observation, ended=sample.finish == "eos")
             self.ids += self._pending
             self._carry_over()
         if self.outcome is None and (sample.finish == "length" or self.budget < 1):

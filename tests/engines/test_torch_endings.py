@@ -90,6 +90,19 @@ async def test_the_end_of_turn_token_is_in_the_ids_but_not_in_the_text(build: Bu
     assert list(early.tokens.ids) == script[1:4]
 
 
+async def test_what_the_chat_template_ends_a_turn_with_ends_it(build: Build, tokenizer: Any) -> None:
+    gemma = copy.deepcopy(tokenizer)  # whose end-of-sequence token is another
+    gemma.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
+    gemma.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|turn|>\n{% endfor %}"
+    turn = gemma.convert_tokens_to_ids("<|turn|>")
+    assert turn not in (gemma.eos_token_id, START)
+    script = [START, *bytes_of(gemma, "42"), turn, 5]
+    sample = await start(parrot(build, script), gemma).sample([START], GREEDY)
+    assert (sample.finish, sample.text) == ("eos", "42")
+    assert list(sample.tokens.ids) == script[1:-1]
+    assert (await start(parrot(build, script), tokenizer).sample([START], GREEDY)).finish == "length"
+
+
 async def test_the_text_is_what_the_tokenizer_decodes(build: Build, tokenizer: Any) -> None:
     engine = start(build("Qwen2"), tokenizer)
     sample = await engine.sample([1, 2], Sampling(max_tokens=100))

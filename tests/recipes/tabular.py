@@ -107,7 +107,7 @@ class Letters:
     def open(self, messages: Any) -> tuple[int, ...]:
         return ids_of("P")
 
-    def extend(self, observation: Any) -> tuple[int, ...]:
+    def extend(self, observation: Any, *, ended: bool = True) -> tuple[int, ...]:
         return ids_of(observation)
 
     def speak(self, text: str, *, end: bool) -> tuple[int, ...]:

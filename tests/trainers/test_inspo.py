@@ -248,7 +248,7 @@ class Letters:
     def open(self, messages: Any) -> tuple[int, ...]:
         return tuple(map(ord, "".join(message["content"] for message in messages)))
 
-    def extend(self, observation: Any) -> tuple[int, ...]:
+    def extend(self, observation: Any, *, ended: bool = True) -> tuple[int, ...]:
         return tuple(map(ord, observation))
 
     def speak(self, text: str, *, end: bool) -> tuple[int, ...]:
