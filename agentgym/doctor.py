@@ -28,6 +28,7 @@ COSTS = {
     "docker": "no sandbox=docker",
     "mcp": "no tools of MCP servers, and none for MCP clients",
     "openai": "no llm=openai: no judge or proposer behind an API",
+    "vllm": "no engine=vllm",
     "pyserini": "no retriever=pyserini",
     "reasoning-gym": "no env=reasoning_gym",
     "skyrl-gym": "no env=skyrl_gym",
