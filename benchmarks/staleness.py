@@ -34,7 +34,7 @@ T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowRetool(Retool):
-    """Every turn that the episode goes on from took long. latency: seconds, the median. sigma: of its logarithm."""
+    """Turns after which the episode goes on take long. latency: seconds, the median. sigma: of its logarithm."""
 
     latency: float = 0.5
     sigma: float = 1.2
@@ -93,7 +93,8 @@ def interval(rows: list[Row]) -> str:
     if count == 1:
         return f"faster by {math.exp(mean):.2f}"
     half = T_95[count - 1] * statistics.stdev(logs) / math.sqrt(count)
-    return f"faster by {math.exp(mean):.2f} ({math.exp(mean - half):.2f} to {math.exp(mean + half):.2f}), {count} seeds"
+    low, high = math.exp(mean - half), math.exp(mean + half)
+    return f"faster by {math.exp(mean):.2f} ({low:.2f} to {high:.2f}), {count} seeds"
 
 
 if __name__ == "__main__":
