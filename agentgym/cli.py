@@ -1,4 +1,4 @@
-"""`agentgym train | eval | rollout | check | serve | index | search | list | init | doctor`.
+"""`agentgym train | eval | rollout | plan | check | serve | index | search | list | init | doctor`.
 
 Each loads what it needs.
 """
@@ -154,6 +154,25 @@ def _show_checks(results: list[CheckResult]) -> None:
         for row in rows:
             click.echo(f"{'ok  ' if row.ok else 'FAIL'} {row.name}: {row.detail}")
     if not all(result.ok for result in results):
+        sys.exit(1)
+
+
+@app.command(context_settings=FREE)
+@_takes_settings
+@click.option("--gpus", type=click.IntRange(min=1), default=1, help="How many.")
+@click.option("--gpu", default="H100", help="Which, such as H100, A100, L40S.")
+def plan(words: tuple[str, ...], files: tuple[Path, ...], gpus: int, gpu: str) -> None:
+    """Estimate memory and speed of a run: agentgym plan model=Qwen/Qwen2.5-7B-Instruct recipe=grpo_tcr --gpus 8"""
+    settings = _settings(words, files)
+    from agentgym import plan
+    from agentgym.console import Console
+
+    card = plan.find_gpu(gpu)
+    shape = plan.Shape.of(settings.model, settings.lora.rank)
+    spec = settings.engine if isinstance(settings.engine, dict) else {}
+    estimate = plan.make_plan(shape, settings, card, gpus, spec)
+    Console().plan(shape, estimate, card, gpus)
+    if not estimate.fits:
         sys.exit(1)
 
 

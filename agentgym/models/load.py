@@ -115,6 +115,21 @@ def check_model(name: str) -> None:
         )
 
 
+def hollow(name: str) -> PreTrainedModel:
+    """The model without numbers in it, from its configuration alone. Raises ConfigError as `load_policy` does."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    check_model(name)
+    with torch.device("meta"):
+        if name in nano.TOKENIZERS:
+            return nano.model(0, name)
+        try:
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name))
+        except Exception as error:
+            raise ConfigError(f"model={name}: no model could be made: {_first_line(error)}") from error
+
+
 def _from_hub(name: str) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
