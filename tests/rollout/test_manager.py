@@ -186,7 +186,7 @@ async def test_the_oldest_episode_is_known(manager: Make, moody: Any) -> None:
         await running
 
 
-class Halfway(Independent):
+class Halfway:
     """Plays a turn of every episode, waits for `go`, and plays on: until then all of them are parked."""
 
     def __init__(self) -> None:
@@ -206,11 +206,12 @@ async def test_runs_at_the_same_time_do_not_reach_each_other(manager: Make, mood
     played, strategy = manager(env, retries=0, max_error_frac=0.0, concurrency=4), Halfway()
     third = asyncio.create_task(played.run(strategy, tasks("a"), 0, 1))
     await strategy.parked.wait()
-    with pytest.raises(TooManyErrors, match="1 of 2 .*on fire"):
+    with pytest.raises(TooManyErrors, match=r"1 of 2 .*on fire"):
         await play(played, "b", "d")
     assert played.outcomes == {Outcome.DONE: 1, Outcome.ENV_ERROR: 1}
     hanging = asyncio.create_task(play(played, "c"))
     while not env.hanging:
+        assert not hanging.done()
         await asyncio.sleep(0)
     hanging.cancel()
     with pytest.raises(asyncio.CancelledError):
