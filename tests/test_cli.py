@@ -41,6 +41,8 @@ def dry(cwd: Path, *words: str) -> str:
 UNKNOWN = [
     ("max_step=3", "unknown key 'max_step': did you mean 'max_steps'?"),
     ("env.max_turn=3", "env retool: unknown key 'max_turn': did you mean 'max_turns'?"),
+    ("env.digits=3", "env retool: unknown key 'digits': did you mean 'tasks.digits'?"),
+    ("max_sequences=3", "unknown key 'max_sequences': did you mean 'engine.max_sequences'?"),
     ("lora.rnak=3", "settings.lora: unknown key 'rnak': did you mean 'rank'?"),
     ("env=retol", "unknown env 'retol': did you mean 'retool'? Known: "),
     ("env.sandbox=locl", "unknown sandbox 'locl': did you mean 'local'? Known: "),
