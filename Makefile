@@ -5,6 +5,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(name))))
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+LEARNING := $(wildcard tests/test_*learning.py)
 
 # Where bubblewrap cannot build walls, what is run here by us runs without them; agentgym itself must be asked to.
 export AGENTGYM_ALLOW_WEAK ?= $(shell bwrap --unshare-pid --unshare-net --ro-bind / / true 2>/dev/null || echo 1)
@@ -23,8 +24,9 @@ train: $(READY)  ## train the built-in policy on env=retool; ARGS="lr=1e-4" adds
 test: $(READY)  ## run the tests, a file on each processor; ARGS="-k fork" picks some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
 
-test-slow: $(READY)  ## run the tests that train for minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+test-slow: $(READY)  ## run the tests that take minutes: those that train side by side, then the others alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow $(LEARNING) $(ARGS)
+	$(BIN)/python -m pytest -m slow $(LEARNING:%=--ignore=%) $(ARGS)
 
 lint: $(READY)  ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

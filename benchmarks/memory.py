@@ -1,10 +1,12 @@
 """Does a manager learn what to remember, and an answerer to answer from it? Trains nano-memory; replays LoCoMo.
 
     python benchmarks/memory.py learn [--seeds 5] [--jobs 1] [--json FILE]
-        After one cold start: both agents together by GRPO and by PPO, the manager beside the frozen answerer of
-        the cold start, and the answerer beside that manager, frozen. Share of right answers on 256 fresh streams,
-        beside scripts that are perfect, do nothing, add everything, and do anything, each with a perfect answerer;
-        what the policy says when every memory is edited behind its back; what the manager did beside a perfect one
+        After one cold start: both agents together, the manager beside the frozen answerer of the cold start, and
+        the answerer beside that manager, frozen. Share of right answers on 256 fresh streams, beside scripts that
+        are perfect, do nothing, add everything, and do anything, each with a perfect answerer; what the policy
+        says when every memory is edited behind its back; what the manager did beside a perfect one
+    python benchmarks/memory.py ppo
+        After the same cold start: both agents by PPO with a critic
     python benchmarks/memory.py replay FOLDER
         LoCoMo and LongMemEval (their files are in FOLDER) with a manager that adds every turn: which share of the
         evidence is found, by kind of question, and what right answers and refusals are paid by LoCoMo's formulas
@@ -121,7 +123,6 @@ def learn(folder: Path, seed: int, words: list[str]) -> Row:
     cold = train(folder, f"cold{seed}", seed, "cold_start", words)
     start = [f"model={cold}", *words]
     both = train(folder, f"both{seed}", seed, "rl", start)
-    ppo = train(folder, f"ppo{seed}", seed, "rl", [*start, *PPO])
     manager = train(folder, f"manager{seed}", seed, "rl", [*start, f"partners.answerer={cold}"])
     answerer = train(folder, f"answerer{seed}", seed, "rl", [*start, f"partners.manager={manager}"])
     fresh = random.SystemRandom().getrandbits(31)
@@ -132,7 +133,6 @@ def learn(folder: Path, seed: int, words: list[str]) -> Row:
     return {
         "cold start": right(evaluate(fresh, [f"model={cold}"])),
         "both": right(played),
-        "both, PPO": right(evaluate(fresh, [f"model={ppo}"])),
         "manager": right(evaluate(fresh, [f"model={manager}", f"partners.answerer={cold}"])),
         "then answerer": right(evaluate(fresh, [f"model={answerer}", f"partners.manager={manager}"])),
         **{name: asyncio.run(script(fresh, manage)) for name, manage in SCRIPTS.items()},
@@ -140,6 +140,16 @@ def learn(folder: Path, seed: int, words: list[str]) -> Row:
         "edited: says the old": sum(row["keeps"] for row in rows) / max(len(rows), 1),
     }
 
+
+def ppo(folder: Path, seed: int, words: list[str]) -> Row:
+    """The same cold start, and PPO after it."""
+    cold = train(folder, f"cold{seed}", seed, "cold_start", words)
+    after = train(folder, f"ppo{seed}", seed, "rl", [f"model={cold}", *words, *PPO])
+    fresh = random.SystemRandom().getrandbits(31)
+    return {name: right(evaluate(fresh, [f"model={run}"])) for name, run in (("cold start", cold), ("PPO", after))}
+
+
+QUESTIONS = {"learn": learn, "ppo": ppo}
 
 Manage = Callable[[MemoryEnv, Mapping[str, Any], random.Random], list[Operation]]
 
@@ -279,14 +289,17 @@ def main() -> None:
     """Run the seeds, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="question", required=True)
-    learning = kinds.add_parser("learn")
-    learning.add_argument("--seeds", type=int, default=5)
-    learning.add_argument(
-        "--jobs", type=int, default=1, help="seeds at the same time, a thread each if more than one"
-    )
-    learning.add_argument("--json", type=Path)
-    learning.add_argument("--output-dir", type=Path, help="keep the runs here, and go on with those that are here")
-    learning.add_argument("words", nargs="*", help="key=value for `agentgym train`")
+    for name in QUESTIONS:
+        training = kinds.add_parser(name)
+        training.add_argument("--seeds", type=int, default=5)
+        training.add_argument(
+            "--jobs", type=int, default=1, help="seeds at the same time, a thread each if more than one"
+        )
+        training.add_argument("--json", type=Path)
+        training.add_argument(
+            "--output-dir", type=Path, help="keep the runs here, and go on with those that are here"
+        )
+        training.add_argument("words", nargs="*", help="key=value for `agentgym train`")
     kinds.add_parser("replay").add_argument("folder", type=Path)
     options = parser.parse_args()
     if options.question == "replay":
@@ -297,8 +310,11 @@ def main() -> None:
     folder = options.output_dir or Path(tempfile.mkdtemp(prefix="memory-"))
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(options.jobs) as pool:
-        rows = list(pool.map(lambda seed: learn(folder, seed, options.words), range(options.seeds)))
-    Console().print(table(rows), confusion(folder))
+        asked = QUESTIONS[options.question]
+        rows = list(pool.map(lambda seed: asked(folder, seed, options.words), range(options.seeds)))
+    Console().print(table(rows))
+    if options.question == "learn":
+        Console().print(confusion(folder))
     Console().print(f"{TASKS} fresh streams per evaluation; sampled at temperature 1; runs in {folder}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
