@@ -108,6 +108,8 @@ class VllmEngine:
                         break
                 if finish != "length":
                     break
+        if not drawn:
+            raise EngineError("vLLM ended a request without a token")
         self.decoded += len(drawn)
         said, logprobs, entropy, versions = (tuple(column) for column in zip(*drawn, strict=True))
         shown = said[:-1] if finish == "eos" else said
