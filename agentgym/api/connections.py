@@ -1,0 +1,50 @@
+"""Connections to one server, each lent to one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx
+
+from agentgym.api.failures import ApiFailure
+
+
+class Connections:
+    """At most `most`, made when they are wanted. Each is a client of its own: a pool looks at all of its
+    connections for every request, which with hundreds takes longer than the request."""
+
+    def __init__(self, most: int, headers: Mapping[str, str]) -> None:
+        self._headers = dict(headers)
+        self._tls = httpx.create_ssl_context()
+        self._room = asyncio.Semaphore(most)
+        self._idle: list[httpx.AsyncClient] = []
+        self._closed = False
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A client that nobody else uses meanwhile, once there is one: that used last, which is likely connected."""
+        async with self._room:
+            if self._closed:
+                raise ApiFailure("the client was closed")
+            client = self._idle.pop() if self._idle else self._make()
+            try:
+                yield client
+            finally:
+                if self._closed:
+                    await client.aclose()
+                else:
+                    self._idle.append(client)
+
+    async def close(self) -> None:
+        """End those that are idle now, and the others once they are given back; may be called twice."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    def _make(self) -> httpx.AsyncClient:
+        # no timeout: silence has a deadline of its own, which what keeps a connection alive does not put off
+        return httpx.AsyncClient(
+            headers=self._headers, verify=self._tls, timeout=None, limits=httpx.Limits(max_connections=1)
+        )
