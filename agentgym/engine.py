@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from agentgym.errors import EngineError
 from agentgym.types import Tokens
 
 
@@ -38,11 +39,25 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One continuation. finish: stop (a stop text), eos (the end-of-turn token), or length."""
+    """One continuation. finish: stop (a stop text), eos (the end-of-turn token), or length. No tokens and
+    `length`: there was no room for any after what had been said."""
 
     tokens: Tokens
     text: str
     finish: Literal["stop", "eos", "length"]
+
+
+def check_room(prompt: int, sampling: Sampling, max_len: int) -> int:
+    """Tokens that may be sampled after a prompt of this length. Raises EngineError when there is no room for one,
+    and when prompt and sample could pass the window."""
+    if sampling.window is not None and prompt + sampling.max_tokens > sampling.window:
+        raise EngineError(
+            f"the prompt has {prompt} tokens and {sampling.max_tokens} more are wanted: more than the window of "
+            f"{sampling.window}"
+        )
+    if prompt >= max_len:
+        raise EngineError(f"the prompt has {prompt} tokens and max_len is {max_len}: no room for a sample")
+    return min(sampling.max_tokens, max_len - prompt)
 
 
 class Engine(Protocol):

@@ -16,7 +16,9 @@ from tenacity import (
     RetryCallState,
     retry_if_exception_type,
     stop_after_attempt,
+    stop_any,
     stop_before_delay,
+    stop_never,
     wait_random_exponential,
 )
 
@@ -54,12 +56,15 @@ class ApiClient:
         rate = settings.rate
         self._pace = AsyncLimiter(max(rate, 1.0), max(1.0, 1.0 / rate)) if rate else nullcontext()
 
-    async def ask(self, path: str, body: Mapping[str, Any], kind: type[A], read: Callable[[list[A]], T]) -> T:
+    async def ask(
+        self, path: str, body: Mapping[str, Any] | None, kind: type[A], read: Callable[[list[A]], T]
+    ) -> T:
         """What `read` makes of the answer, whose chunks are of this kind; it raises Unfit for one that is none.
+        Nothing is posted where body is None.
 
         Raises Refusal, Later when patience or retries are used up, and BudgetSpent; their texts say all.
         """
-        content = json.dumps(body).encode()
+        content = None if body is None else json.dumps(body).encode()
         trouble: list[BaseException] = []
         patience = self.settings.patience
         async with self._connections.lend() as http:
@@ -86,21 +91,24 @@ class ApiClient:
             if state.outcome and (error := state.outcome.exception()):
                 trouble.append(error)
 
-        def hopeless(_: RetryCallState) -> bool:
-            return len(trouble) >= NONSENSE and all(isinstance(e, Nonsense) for e in trouble[-NONSENSE:])
-
         tries = self.settings.retries
-        many = stop_after_attempt(tries + 1) if tries is not None else (lambda _: False)
-        return AsyncRetrying(
-            retry=retry_if_exception_type(Later),
-            after=note,
-            wait=_wait,
-            stop=stop_before_delay(self.settings.patience) | many | hopeless,
-            reraise=True,
-        )
+        many = stop_never if tries is None else stop_after_attempt(tries + 1)
+        enough = stop_any(stop_before_delay(self.settings.patience), many)
+
+        def over(state: RetryCallState) -> bool:
+            latest = trouble[-NONSENSE:]
+            hopeless = len(latest) == NONSENSE and all(isinstance(error, Nonsense) for error in latest)
+            return hopeless or enough(state)
+
+        return AsyncRetrying(retry=retry_if_exception_type(Later), after=note, wait=_wait, stop=over, reraise=True)
 
     async def _try(
-        self, http: httpx.AsyncClient, path: str, content: bytes, kind: type[A], read: Callable[[list[A]], T]
+        self,
+        http: httpx.AsyncClient,
+        path: str,
+        content: bytes | None,
+        kind: type[A],
+        read: Callable[[list[A]], T],
     ) -> T:
         decode = msgspec.json.Decoder(kind).decode
         chunks: list[A] = []
@@ -120,18 +128,21 @@ class ApiClient:
             raise Nonsense(f"what came is no completion ({error}): {said!r}") from error
         finally:
             used = [chunk.usage for chunk in chunks if chunk.usage is not None]
-            self._count(used[-1] if used else None)
-        self._check_usage(bool(used))
+            if used:
+                self._count(used[-1])
+        if content is not None and not used:
+            self._miss_usage()
         return found
 
     async def _receive(
-        self, http: httpx.AsyncClient, path: str, content: bytes, take: Callable[[bytes], None]
+        self, http: httpx.AsyncClient, path: str, content: bytes | None, take: Callable[[bytes], None]
     ) -> None:
         """Hand over the parts of one answer as they come; raises Later, Refusal."""
         loop, timeout = asyncio.get_running_loop(), self.settings.timeout
         try:
             async with asyncio.timeout(timeout) as silence:
-                async with http.stream("POST", f"{self._url}/{path}", content=content) as response:
+                method = "GET" if content is None else "POST"
+                async with http.stream(method, f"{self._url}/{path}", content=content) as response:
                     if response.status_code != 200:
                         raise failure_of(response.status_code, response.headers, await response.aread())
                     if not response.headers.get("content-type", "").startswith("text/event-stream"):
@@ -150,9 +161,7 @@ class ApiClient:
         except httpx.RequestError as error:
             raise Refusal(f"{type(error).__name__}: {error}", "settings") from error
 
-    def _count(self, usage: Usage | None) -> None:
-        if usage is None:
-            return
+    def _count(self, usage: Usage) -> None:
         settings, spent = self.settings, self.spent
         spent.requests += 1
         spent.prompt_tokens += usage.prompt_tokens
@@ -160,11 +169,11 @@ class ApiClient:
         price = usage.prompt_tokens * settings.prompt_price + usage.completion_tokens * settings.completion_price
         spent.cost += price / 1e6
 
-    def _check_usage(self, told: bool) -> None:
-        if not told:
-            self.spent.requests += 1
-            if self.settings.budget_tokens or self.settings.budget_cost:
-                raise Refusal("the server does not say what it used, so that no budget can be kept", "settings")
+    def _miss_usage(self) -> None:
+        """Count an answer that does not tell what it used; raises Refusal where a budget is to be kept."""
+        self.spent.requests += 1
+        if self.settings.budget_tokens or self.settings.budget_cost:
+            raise Refusal("the server does not say what it used, so that no budget can be kept", "settings")
 
     def _check_budget(self) -> None:
         settings, spent = self.settings, self.spent

@@ -24,7 +24,8 @@ class Connections:
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[httpx.AsyncClient]:
-        """A client that nobody else uses meanwhile, once there is one: that used last, which is likely connected."""
+        """A client that nobody else uses meanwhile, once there is one: that used last, which is likely
+        connected."""
         async with self._room:
             if self._closed:
                 raise ApiFailure("the client was closed")

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 Fault = Literal["settings", "request", "context", "filtered"]
-"""Whose it is: of what the run was told (a key, a model, an address), of this request, of a conversation that is too
-long, of one that a filter takes offence at."""
+"""Whose it is: of what the run was told (a key, a model, an address), of this request, of a conversation that is
+too long, of one that a filter takes offence at."""
 
 SHOWN = 500
 """Characters of an answer that an error quotes."""

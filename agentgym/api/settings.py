@@ -14,11 +14,11 @@ class ApiSettings:
     """A server that speaks OpenAI's API, OpenAI's own or one at any base_url.
 
     api_key_env: the variable that holds the key, which is never written anywhere; empty: the server wants none.
-    timeout: seconds for which a server that was asked may say nothing. patience: seconds for a request with all its
-    retries. retries: after lost connections, silence, answers that are none, 408, 409, 429 and 5xx, at the pace the
-    server asks for; None for as many as patience allows. concurrency: requests at once. rate: requests per second.
-    prompt_price, completion_price: of a million tokens. budget_tokens, budget_cost: once spent, nothing more is
-    asked; requests under way are still paid.
+    timeout: seconds for which a server that was asked may say nothing. patience: seconds for a request with all
+    its retries. retries: after lost connections, silence, answers that are none, 408, 409, 429 and 5xx, at the
+    pace the server asks for; None for as many as patience allows. concurrency: requests at once. rate: requests
+    per second. prompt_price, completion_price: of a million tokens. budget_tokens, budget_cost: once spent,
+    nothing more is asked; requests under way are still paid.
     """
 
     base_url: str = "https://api.openai.com/v1"

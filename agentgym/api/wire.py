@@ -54,13 +54,13 @@ class Logprobs(msgspec.Struct):
 
 
 class ChatChoice(msgspec.Struct):
-    """stop_reason (vLLM), matched_stop (SGLang): the stop text that ended it."""
+    """stop_reason (vLLM), matched_stop (SGLang): the stop text that ended it, None or a token where none did."""
 
     delta: Said | None = None
     message: Said | None = None
     finish_reason: str | None = None
-    stop_reason: str | int | None = None
-    matched_stop: str | int | None = None
+    stop_reason: str | int | msgspec.UnsetType | None = msgspec.UNSET
+    matched_stop: str | int | msgspec.UnsetType | None = msgspec.UNSET
     logprobs: Logprobs | None = None
 
 
@@ -89,3 +89,14 @@ class TokenChoice(msgspec.Struct):
 
 class TokenAnswer(Answer, kw_only=True):
     choices: list[TokenChoice]
+
+
+class ModelCard(msgspec.Struct):
+    """max_model_len (vLLM): tokens of a prompt and its answer."""
+
+    id: str
+    max_model_len: int | None = None
+
+
+class ModelList(Answer, kw_only=True):
+    data: list[ModelCard]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from agentgym.engine import Sample, Sampling
+from agentgym.engine import Sample, Sampling, check_room
 from agentgym.engines.attention import DecodeAttention, ExtendAttention, Span
 from agentgym.engines.calls import Request
 from agentgym.engines.decode_rows import Rows
 from agentgym.engines.kv_cache import KVCache
 from agentgym.engines.residents import Slots
 from agentgym.engines.sampling import describe, draw
-from agentgym.engines.stop import token_bytes
+from agentgym.engines.stop import eos_ids, token_bytes
 from agentgym.errors import EngineError
 from agentgym.models.choose_decoder import choose_decoder
 from agentgym.types import Tokens
@@ -47,7 +47,7 @@ class TorchEngine:
         self._decoder = choose_decoder(model, self.max_len)
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
         self._bytes = token_bytes(tokenizer, self.vocab_size)
-        self._eos = _eos_ids(model, tokenizer)
+        self._eos = eos_ids(model, tokenizer)
         self._weight = next(model.parameters()).detach()
         self._device = self._weight.device
         self._running: asyncio.Task[None] | None = None
@@ -83,22 +83,14 @@ class TorchEngine:
         """See `Engine`. Raises EngineError when the prompt leaves no room for a token, and when prompt and sample
         could pass the window."""
         prompt = self._checked(ids)
-        if sampling.window is not None and len(prompt) + sampling.max_tokens > sampling.window:
-            raise EngineError(
-                f"the prompt has {len(prompt)} tokens and {sampling.max_tokens} more are wanted: more than the "
-                f"window of {sampling.window}"
-            )
-        if len(prompt) >= self.max_len:
-            raise EngineError(
-                f"the prompt has {len(prompt)} tokens and max_len is {self.max_len}: no room for a sample"
-            )
+        limit = check_room(len(prompt), sampling, self.max_len)
         if session is not None and any(r.session == session for r in self._requests()):
             raise EngineError(f"session {session!r} is already sampling; a session has one call at a time")
         request = Request(
             prompt,
             sampling,
             self.version,
-            limit=min(sampling.max_tokens, self.max_len - len(prompt)),
+            limit=limit,
             session=session,
             parent=parent,
             eos=self._eos,
@@ -338,10 +330,3 @@ class TorchEngine:
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, device=self._device)
-
-
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokenizer's end-of-turn id and those of the model's generation config."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in (*listed, tokenizer.eos_token_id) if i is not None)

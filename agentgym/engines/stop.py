@@ -34,6 +34,13 @@ def token_bytes(tokenizer: Any, size: int) -> list[bytes]:
     return table + [b""] * (size - known)
 
 
+def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokenizer's end-of-turn id and those of the model's generation config."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (*listed, tokenizer.eos_token_id) if i is not None)
+
+
 def _kinds(decoder: dict[str, Any] | None) -> set[str]:
     """The types of a tokenizers decoder and, in a sequence, of its parts."""
     if decoder is None:

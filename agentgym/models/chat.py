@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from agentgym.errors import ConfigError
-from agentgym.protocols.describe import describe
+from agentgym.protocols.describe import with_tools_described
 from agentgym.types import Message, Observation
 from agentgym.vocabulary import Vocabulary
 
@@ -44,7 +44,7 @@ class Chat:
     def extend(self, observation: Observation) -> tuple[int, ...]:
         """Raw text, encoded on its own; or messages, as the template would put them after an assistant's."""
         if isinstance(observation, str):
-            return self._encode(_disarm(observation, self._texts))
+            return self._encode(self._texts.disarm(observation))
         if not self._has_template:
             return self._encode("\n") + (self.open(observation) if observation else ())
         before = self._render(json.dumps(_PROBE), False)
@@ -80,10 +80,10 @@ class Chat:
     def _render_messages(self, conversation: str, speak_next: bool) -> tuple[int, ...]:
         """The ids of messages, given as JSON. The first may bring tools for the template to announce."""
         messages: list[dict[str, Any]] = json.loads(conversation)
-        tools = _disarm(messages[0].pop("tools", []), self._outputs)
-        messages = [_disarm(m, self._outputs if m["role"] == "tool" else self._texts) for m in messages]
+        tools = self._outputs.disarm(messages[0].pop("tools", []))
+        messages = [(self._outputs if m["role"] == "tool" else self._texts).disarm(m) for m in messages]
         if tools and not self._announces(messages, tools):
-            messages, tools = _with_tools_described(messages, tools), []
+            messages, tools = with_tools_described(messages, tools), []
         if not self._has_template:
             return self._encode("\n".join(m["content"] for m in messages) + "\n")
         return tuple(self._apply(messages, tools, speak_next, tokenize=True))
@@ -118,22 +118,3 @@ def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     added = tokenizer.added_tokens_decoder.values()
     flagged = [token.content for token in added if token.special or "|" in token.content or "｜" in token.content]
     return [*flagged, *tokenizer.all_special_tokens]
-
-
-def _disarm(value: Any, vocabulary: Vocabulary) -> Any:
-    """A JSON value without markers in its strings. Those that have none stay, neutralised before or not."""
-    if isinstance(value, str):
-        return vocabulary.neutralise(value) if vocabulary.is_armed(value) else value
-    if isinstance(value, list):
-        return [_disarm(item, vocabulary) for item in value]
-    if isinstance(value, dict):
-        return {_disarm(key, vocabulary): _disarm(item, vocabulary) for key, item in value.items()}
-    return value
-
-
-def _with_tools_described(messages: list[dict[str, Any]], tools: list[Any]) -> list[dict[str, Any]]:
-    """The messages with the tools in words, at the end of the system message."""
-    if messages[0]["role"] != "system":
-        return [{"role": "system", "content": describe(tools)}, *messages]
-    system, *others = messages
-    return [{**system, "content": f"{system['content']}\n\n{describe(tools)}"}, *others]
