@@ -34,7 +34,7 @@ A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
 
 BACKOFF = wait_random_exponential(multiplier=0.25, max=10.0)
-NONSENSE = 4
+NONSENSE = 8
 """Answers in a row that are no completions, after which it is no accident: nobody speaks this API there."""
 
 

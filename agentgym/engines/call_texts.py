@@ -75,8 +75,9 @@ def _object(call: CallText) -> dict[str, Any]:
     try:
         arguments = read_json(call.arguments or "{}")
     except BadJson:
-        arguments = call.arguments
-    return {"name": call.name, "arguments": arguments, "id": call.id}
+        arguments = None
+    shown = arguments if isinstance(arguments, dict) else call.arguments
+    return {"name": call.name, "arguments": shown, "id": call.id}
 
 
 def _read(body: str) -> CallText | None:
@@ -84,12 +85,10 @@ def _read(body: str) -> CallText | None:
         value = read_json(body)
     except BadJson:
         return None
-    if not isinstance(value, dict):
-        return None
-    name, arguments, call_id = value.get("name"), value.get("arguments"), value.get("id")
-    if not isinstance(name, str) or not isinstance(call_id, str) or not call_id or arguments is None:
-        return None
-    return CallText(call_id, name, arguments if isinstance(arguments, str) else json.dumps(arguments))
+    match value:
+        case {"name": str(name), "arguments": str() | dict() as arguments, "id": str(call_id)} if call_id:
+            return CallText(call_id, name, arguments if isinstance(arguments, str) else json.dumps(arguments))
+    return None
 
 
 def _call(call: CallText) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agentgym.engines.token_engine import TokenEngine
 
 _NO_TRAINING = {
-    "chat": "engine openai cannot train with form=chat: a chat API returns no token ids, so that nobody knows what "
+    "chat": "engine openai cannot train with form=chat: a chat API returns no token ids, so nobody knows what "
     "was sampled; evaluate with it, or train with engine=torch",
     "tokens": "engine openai cannot train: this server's weights cannot be set from here; evaluate with it, or "
     "train with engine=torch",

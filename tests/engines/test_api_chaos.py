@@ -1,0 +1,97 @@
+"""Hundreds of episodes over a server that fails in every way: each ends as it would have ended without."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from agentgym.config import build
+from agentgym.engines.chat_pieces import ChatPieces
+from agentgym.rollout.independent import Independent
+from agentgym.rollout.manager import Guard, Manager
+from agentgym.rollout.walk import Limits
+from agentgym.services import Services
+from agentgym.types import Group, Outcome
+
+from .api_server import ApiServer, counting, running
+from .counting_env import Counting, tasks
+from .faulty_proxy import FAULTS, faulty
+
+EPISODES = 256
+
+
+async def play(url: str, count: int = EPISODES, **fields: Any) -> tuple[list[Group], Any]:
+    """The groups, and what they cost."""
+    table = {"name": "openai", "base_url": url, "api_key_env": "", "timeout": 5, "patience": 90, **fields}
+    live = build("engine", table).reach("m", ChatPieces())
+    try:
+        async with Services() as services:
+            guard = Guard(retries=0, episode_timeout=120, max_error_frac=0.0)
+            manager = Manager(Counting(turns=2), live, live.chat, services, Limits(50), guard)
+            return await manager.run(Independent(), tasks(count), 0, 1), live.spent
+    finally:
+        await live.close()
+
+
+def story(groups: list[Group]) -> list[Any]:
+    return [[(turn.text, turn.reward, turn.outcome) for turn in group.turns] for group in groups]
+
+
+async def test_a_faulty_server_changes_nothing_but_the_time() -> None:
+    async with running(ApiServer(counting)) as healthy:
+        plain, spent = await play(healthy.url)
+        assert spent.requests == healthy.requests == 2 * EPISODES
+    assert {group.turns[-1].outcome for group in plain} == {Outcome.DONE}
+    assert 0 < sum(group.returns()[0] < 2 for group in plain) < EPISODES
+    async with running(ApiServer(counting)) as server, faulty(server.url, 0.3, seed=1, hangs=5) as proxy:
+        troubled, spent = await play(proxy.url)
+    assert story(troubled) == story(plain)
+    assert set(proxy.met) == {*FAULTS, "hang"}
+    assert spent.requests == server.requests == 2 * EPISODES
+    assert spent.prompt_tokens == server.prompt_tokens
+    assert spent.completion_tokens == server.completion_tokens
+
+
+@asynccontextmanager
+async def process(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The server as a program of its own, killed at the end."""
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.engines.api_server", str(port)),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert running.stdout is not None
+    try:
+        assert await running.stdout.readline() == b"serving\n"
+        yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.wait()
+
+
+async def test_a_server_that_is_killed_and_comes_back_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with running(ApiServer(counting)) as healthy:
+        plain, _ = await play(healthy.url, 128)
+    async with process(port):
+        playing = asyncio.create_task(play(f"http://127.0.0.1:{port}/v1", 128, concurrency=16))
+        met = asyncio.create_task(first_answer(port))
+        await met
+    assert not playing.done()  # the server is gone, in the middle of it
+    async with process(port):
+        groups, spent = await playing
+    assert story(groups) == story(plain)
+    assert spent.requests == 256
+
+
+async def first_answer(port: int) -> None:
+    """Returns once the server has answered requests of ours, which are many then."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
