@@ -24,7 +24,7 @@ from tenacity import (
 
 from agentgym.api.connections import Connections
 from agentgym.api.events import Events
-from agentgym.api.failures import SHOWN, Later, Nonsense, Refusal, Unfit, failure_of
+from agentgym.api.failures import SHOWN, ApiFailure, Later, Nonsense, Refusal, Unfit, failure_of
 from agentgym.api.settings import ApiSettings
 from agentgym.api.wire import Answer, Usage
 from agentgym.errors import BudgetSpent
@@ -52,7 +52,8 @@ class ApiClient:
         self._url = settings.base_url.rstrip("/")
         authorization = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         headers = {"Content-Type": "application/json", **authorization}
-        self._connections = Connections(settings.concurrency, headers)
+        self._connections = Connections(headers)
+        self._room = asyncio.Semaphore(settings.concurrency)
         rate = settings.rate
         self._pace = AsyncLimiter(max(rate, 1.0), max(1.0, 1.0 / rate)) if rate else nullcontext()
 
@@ -67,11 +68,11 @@ class ApiClient:
         content = None if body is None else json.dumps(body).encode()
         trouble: list[BaseException] = []
         patience = self.settings.patience
-        async with self._connections.lend() as http:
+        async with self._room:
             self._check_budget()
             try:
                 async with asyncio.timeout(patience):
-                    return await self._retrying(trouble)(self._try, http, path, content, kind, read)
+                    return await self._retrying(trouble)(self._try, path, content, kind, read)
             except TimeoutError as error:
                 last = f"; the last try: {trouble[-1]}" if trouble else ""
                 raise Later(self._told(f"no answer within {patience:g} s{last}")) from error
@@ -102,14 +103,7 @@ class ApiClient:
 
         return AsyncRetrying(retry=retry_if_exception_type(Later), after=note, wait=_wait, stop=over, reraise=True)
 
-    async def _try(
-        self,
-        http: httpx.AsyncClient,
-        path: str,
-        content: bytes | None,
-        kind: type[A],
-        read: Callable[[list[A]], T],
-    ) -> T:
+    async def _try(self, path: str, content: bytes | None, kind: type[A], read: Callable[[list[A]], T]) -> T:
         decode = msgspec.json.Decoder(kind).decode
         chunks: list[A] = []
         latest = b""
@@ -121,7 +115,7 @@ class ApiClient:
 
         try:
             async with self._pace:
-                await self._receive(http, path, content, take)
+                await self._receive(path, content, take)
             found = read(chunks)
         except (msgspec.DecodeError, UnicodeDecodeError, Unfit) as error:
             said = latest.decode(errors="replace")[:SHOWN]
@@ -134,32 +128,37 @@ class ApiClient:
             self._miss_usage()
         return found
 
-    async def _receive(
-        self, http: httpx.AsyncClient, path: str, content: bytes | None, take: Callable[[bytes], None]
-    ) -> None:
+    async def _receive(self, path: str, content: bytes | None, take: Callable[[bytes], None]) -> None:
         """Hand over the parts of one answer as they come; raises Later, Refusal."""
         loop, timeout = asyncio.get_running_loop(), self.settings.timeout
+        method = "GET" if content is None else "POST"
+        refused: ApiFailure | None = None
+        events = Events()
         try:
-            async with asyncio.timeout(timeout) as silence:
-                method = "GET" if content is None else "POST"
-                async with http.stream(method, f"{self._url}/{path}", content=content) as response:
-                    if response.status_code != 200:
-                        raise failure_of(response.status_code, response.headers, await response.aread())
-                    if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                        return take(await response.aread())
-                    events = Events()
+            async with (
+                asyncio.timeout(timeout) as silence,
+                self._connections.lend() as http,
+                http.stream(method, f"{self._url}/{path}", content=content) as response,
+            ):
+                if response.status_code != 200:
+                    refused = failure_of(response.status_code, response.headers, await response.aread())
+                elif not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    return take(await response.aread())
+                else:
                     async for part in response.aiter_bytes():
                         for data in events.feed(part):
                             silence.reschedule(loop.time() + timeout)
                             take(data)
-                    if not events.ended:
-                        raise Later("the stream broke off before its end")
         except TimeoutError as error:
             raise Later(f"nothing was said for {timeout:g} s") from error
         except httpx.TransportError as error:
             raise Later(f"{type(error).__name__}: {error}") from error
         except httpx.RequestError as error:
             raise Refusal(f"{type(error).__name__}: {error}", "settings") from error
+        if refused is not None:
+            raise refused
+        if not events.ended:
+            raise Later("the stream broke off before its end")
 
     def _count(self, usage: Usage) -> None:
         settings, spent = self.settings, self.spent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -12,31 +11,31 @@ from agentgym.api.failures import ApiFailure
 
 
 class Connections:
-    """At most `most`, made when they are wanted. Each is a client of its own: a pool looks at all of its
-    connections for every request, which with hundreds takes longer than the request."""
+    """Made when they are wanted. Each is a client of its own: a pool looks at all of its connections for every
+    request, which with hundreds takes longer than the request."""
 
-    def __init__(self, most: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = dict(headers)
         self._tls = httpx.create_ssl_context()
-        self._room = asyncio.Semaphore(most)
         self._idle: list[httpx.AsyncClient] = []
         self._closed = False
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[httpx.AsyncClient]:
-        """A client that nobody else uses meanwhile, once there is one: that used last, which is likely
-        connected."""
-        async with self._room:
-            if self._closed:
-                raise ApiFailure("the client was closed")
-            client = self._idle.pop() if self._idle else self._make()
-            try:
-                yield client
-            finally:
-                if self._closed:
-                    await client.aclose()
-                else:
-                    self._idle.append(client)
+        """A client that nobody else uses meanwhile: the last used, which is likely to be connected. One whose
+        request was broken off is not used again: its pool may wait forever for what was cancelled."""
+        if self._closed:
+            raise ApiFailure("the client was closed")
+        client = self._idle.pop() if self._idle else self._make()
+        whole = False
+        try:
+            yield client
+            whole = not self._closed
+        finally:
+            if whole:
+                self._idle.append(client)
+            else:
+                await client.aclose()
 
     async def close(self) -> None:
         """End those that are idle now, and the others once they are given back; may be called twice."""
@@ -46,6 +45,4 @@ class Connections:
 
     def _make(self) -> httpx.AsyncClient:
         # no timeout: silence has a deadline of its own, which what keeps a connection alive does not put off
-        return httpx.AsyncClient(
-            headers=self._headers, verify=self._tls, timeout=None, limits=httpx.Limits(max_connections=1)
-        )
+        return httpx.AsyncClient(headers=self._headers, verify=self._tls, timeout=None)

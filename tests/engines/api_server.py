@@ -1,13 +1,15 @@
 """An OpenAI-like server: chat by a script, completions of token ids by a real engine. It counts what it has used.
 
-Also a program, `python api_server.py PORT`, which serves `counting`.
+Also a program, `python api_server.py PORT N`, which serves `counting` and is killed by its N-th request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -209,12 +211,20 @@ def counting(body: dict[str, Any]) -> Says:
     return Says(f"<say>{said + 1 if said % 7 else 0}</say> and more", told=True)
 
 
-async def main(port: int) -> None:
+async def main(port: int, dies_after: int) -> None:
+    server = ApiServer()
+
+    def script(body: dict[str, Any]) -> Says:
+        if len(server.bodies) == dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return counting(body)
+
+    server.script = script
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
-        async with serving(ApiServer(counting).app(), listener):
+        async with serving(server.app(), listener):
             print("serving", flush=True)
             await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -64,9 +64,20 @@ class FaultyProxy:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """End the connections that are left."""
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: one request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             sizes = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
@@ -110,3 +121,4 @@ async def faulty(upstream: str, share: float, seed: int, hangs: int = 0) -> Asyn
     finally:
         server.close()
         await server.wait_closed()
+        await proxy.close()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse
 
-from agentgym.config import build
+from agentgym import config
 from agentgym.engine import Sampling
 from agentgym.errors import ConfigError, EngineError
-from agentgym.models import nano
 from agentgym.models.chat import Chat
 from agentgym.rollout.independent import Independent
 from agentgym.rollout.manager import Guard, Manager
@@ -25,22 +24,22 @@ from .counting_env import Counting, tasks
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    return nano.model(0)
+def model(build: Callable[..., Any]) -> Any:
+    return build("Qwen2")
 
 
 @pytest.fixture(scope="module")
-def chat() -> Chat:
-    return Chat(nano.tokenizer())
+def chat(tokenizer: Any) -> Chat:
+    return Chat(tokenizer)
 
 
 @asynccontextmanager
 async def engines(model: Any, chat: Chat, server: ApiServer, **fields: Any) -> AsyncIterator[tuple[Any, Any]]:
     """The engine here, which the server asks as well, and the one that asks the server."""
-    here = build("engine", {"name": "torch", "device": "cpu", "max_len": 300}).start(model, chat.tokenizer)
+    here = config.build("engine", {"name": "torch", "device": "cpu", "max_len": 300}).start(model, chat.tokenizer)
     server.engine = here
     table = {"name": "openai", "form": "tokens", "base_url": server.url, "api_key_env": "", "served_as": "m"}
-    there = build("engine", {**table, "retries": 0, "timeout": 20, **fields}).start(model, chat.tokenizer)
+    there = config.build("engine", {**table, "retries": 0, "timeout": 20, **fields}).start(model, chat.tokenizer)
     try:
         yield here, there
     finally:
@@ -54,16 +53,13 @@ async def test_what_is_sampled_there_is_what_is_sampled_here(
 ) -> None:
     prompt = chat.open([{"role": "user", "content": "what is 2 + 3?"}])
     async with running(ApiServer()) as server, engines(model, chat, server) as (here, there):
-        finishes = set()
-        for seed in range(6):
-            sampling = Sampling(max_tokens=40, stop=stop, seed=seed)
+        for seed in range(4):
+            sampling = Sampling(max_tokens=25, stop=stop, seed=seed)
             ours, theirs = await here.sample(prompt, sampling), await there.sample(prompt, sampling)
             assert theirs.tokens.ids == ours.tokens.ids
             assert theirs.tokens.logprobs == pytest.approx(ours.tokens.logprobs, abs=1e-5)
             assert (theirs.text, theirs.finish) == (ours.text, ours.finish)
-            finishes.add(theirs.finish)
         assert there.vocab_size == here.vocab_size
-        assert finishes & {"stop", "eos"} if stop else finishes
         scored = await there.score(prompt)
         assert scored.logprobs == pytest.approx((await here.score(prompt)).logprobs, abs=1e-5)
         assert scored.ids == prompt
