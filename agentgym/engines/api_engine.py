@@ -29,7 +29,7 @@ class ApiEngine:
 
     def __init__(self, config: Openai, model: str) -> None:
         self.config = config
-        self.model = config.served_as or model
+        self.model = model
         self.max_len = config.max_len or 2**31
         self._client = ApiClient(config, f"engine openai: {self.model}")
         self._answered = False

@@ -25,11 +25,10 @@ class Openai(ApiSettings):
     """Fields as in ApiSettings, and:
 
     form: `chat`, any server of chat completions, with no model and no tokenizer here; `tokens`, a server that
-    takes and returns token ids (vLLM), with the model's tokenizer here. served_as: the model's name at the
-    server, where that is not `model`. max_len: tokens that a conversation may have (None: as many as the server
-    takes, and with form=tokens as the model). top_logprobs: likeliest tokens to ask for at each token, for
-    log-probabilities and entropies (0 asks for none). extra: more fields of every request. leave_out: fields that
-    the server refuses.
+    takes and returns token ids (vLLM), with the model's tokenizer here. max_len: tokens that a conversation may
+    have (None: as many as the server takes, and with form=tokens as the model). top_logprobs: likeliest tokens to
+    ask for at each token, for log-probabilities and entropies (0: with form=chat neither, with form=tokens no
+    entropies). extra: more fields of every request. leave_out: fields that the server refuses.
 
     Of form=chat alone: continues: the server goes on with an assistant's message when asked to (vLLM).
     calls_tools: it takes tools and returns calls; where it does not, both are text. stops: most stop texts that
@@ -37,12 +36,12 @@ class Openai(ApiSettings):
     limit_field: what it calls the limit of an answer. vocab_size: of the model, as far as that is known;
     entropies are compared to it.
 
-    Of form=tokens alone: raw_logprobs: the server's log-probabilities are those of temperature 1, whatever it
-    samples at (vLLM: --logprobs-mode raw_logprobs, its default).
+    Of form=tokens alone: served_as: the model's name at the server, where that is not `model`. raw_logprobs: the
+    server's log-probabilities are those of temperature 1, whatever it samples at (vLLM: --logprobs-mode
+    raw_logprobs, its default).
     """
 
     form: Literal["chat", "tokens"] = "chat"
-    served_as: str = ""
     concurrency: int = 256
     patience: float = 240.0
     max_len: int | None = None
@@ -54,6 +53,7 @@ class Openai(ApiSettings):
     stops: int = 4
     limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
     vocab_size: int = 200_000
+    served_as: str = ""
     raw_logprobs: bool = True
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class TokenEngine(ApiEngine):
     """
 
     def __init__(self, config: Openai, model: Any, tokenizer: Any) -> None:
-        super().__init__(config, str(model.name_or_path))
+        super().__init__(config, config.served_as or str(model.name_or_path))
         limit = getattr(model.config, "max_position_embeddings", None)
         self.max_len = min(limit or self.max_len, self.max_len)
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])

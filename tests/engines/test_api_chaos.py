@@ -44,8 +44,8 @@ def story(groups: list[Group]) -> list[Any]:
 
 
 def untroubled(count: int) -> list[Any]:
-    """What becomes of these episodes: each is told two numbers, from 10 and its index on, and says what comes after
-    them; the server errs after multiples of seven."""
+    """What becomes of these episodes: each is told two numbers, from 10 and its index on, and says what comes
+    after them; the server errs after multiples of seven."""
     told = [[(n, None), (n + 1, Outcome.DONE)] for n in range(10, 10 + count)]
     return [
         [(f"<say>{n + 1 if n % 7 else 0}</say>", float(n % 7 > 0), outcome) for n, outcome in episode]

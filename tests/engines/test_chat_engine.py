@@ -90,10 +90,10 @@ async def test_a_sample_and_what_it_was_asked_with() -> None:
 
 async def test_requests_are_made_to_fit_a_server() -> None:
     fields = {"extra": {"reasoning_effort": "low"}, "leave_out": ["top_p", "seed"], "limit_field": "max_tokens"}
-    async with running(ApiServer()) as server, engine(server, served_as="big/one", **fields) as live:
+    async with running(ApiServer()) as server, engine(server, **fields) as live:
         await live.sample(live.chat.open(HELLO), Sampling(max_tokens=9, seed=1))
         [body] = server.bodies
-        assert (body["model"], body["reasoning_effort"], body["max_tokens"]) == ("big/one", "low", 9)
+        assert (body["model"], body["reasoning_effort"], body["max_tokens"]) == ("m", "low", 9)
         assert not {"top_p", "seed", "top_k", "stop", "max_completion_tokens"} & set(body)
 
 
