@@ -51,11 +51,11 @@ class ChatEngine(ApiEngine):
     async def _reply(self, body: dict[str, Any], limit: int) -> Reply:
         """A server may refuse a prompt and a limit that are too long together: the limit is then the context's
         own. Raises ContextFull where the prompt alone is."""
+        limited = {**body, self.config.limit_field: limit}
         try:
-            limited = {**body, self.config.limit_field: limit}
-            reply = await self.ask("chat/completions", limited, ChatAnswer, read_reply)
+            reply = await self.ask("chat/completions", self.request(limited), ChatAnswer, read_reply)
         except ContextFull:
-            reply = await self.ask("chat/completions", body, ChatAnswer, read_reply)
+            reply = await self.ask("chat/completions", self.request(body), ChatAnswer, read_reply)
         if reply.finish_reason == "content_filter":
             raise EngineError(f"engine openai: {self.model}: a content filter cut the answer off")
         return reply
@@ -73,4 +73,4 @@ class ChatEngine(ApiEngine):
             fields |= {"logprobs": True, "top_logprobs": config.top_logprobs}
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
         said = conversation(messages, continues=config.continues, calls_tools=config.calls_tools)
-        return self.request({**said, **fields})
+        return {**said, **fields}
