@@ -63,10 +63,11 @@ async def play(live: Any, env: Any, count: int = 1, max_tokens: int = 100, **gua
 
 
 async def test_a_sample_and_what_it_was_asked_with() -> None:
-    async with running(ApiServer(lambda body: Says("well, hello 🙂"))) as server, engine(server) as live:
+    text = "well, hello \u2028\x85🙂"  # with what ends lines for many, but not in a stream of events
+    async with running(ApiServer(lambda body: Says(text))) as server, engine(server) as live:
         sampling = Sampling(max_tokens=9, temperature=0.5, top_p=0.9, top_k=4, seed=2**40 + 7, stop=("</a>",))
         sample = await live.sample(live.chat.open(HELLO), sampling)
-        assert (sample.text, sample.finish) == ("well, hello 🙂", "eos")
+        assert (sample.text, sample.finish) == (text, "eos")
         assert len(sample.tokens) == server.completion_tokens == 4
         assert sample.tokens.ids[-1] == END
         assert sample.tokens.logprobs is sample.tokens.entropy is None
