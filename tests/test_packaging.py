@@ -166,11 +166,12 @@ def test_constraints_pin_what_pyproject_asks_for() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     extras = project["optional-dependencies"]
-    assert extras["dev"][0] == "agentgym[docker,mcp,openenv,serve]"
+    assert extras["dev"][0] == "agentgym[docker,mcp,openai,openenv,serve]"
     for text in [
         *project["dependencies"],
         *extras["docker"],
         *extras["mcp"],
+        *extras["openai"],
         *extras["openenv"],
         *extras["serve"],
         *extras["dev"][1:],

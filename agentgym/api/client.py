@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
-import httpx
 import msgspec
 from aiolimiter import AsyncLimiter
 from tenacity import (
@@ -22,12 +21,10 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from agentgym.api.connections import Connections
-from agentgym.api.events import Events
-from agentgym.api.failures import SHOWN, ApiFailure, Later, Nonsense, Refusal, Unfit, failure_of
+from agentgym.api.failures import SHOWN, Later, Nonsense, Refusal, Unfit
 from agentgym.api.settings import ApiSettings
 from agentgym.api.wire import Answer, Usage
-from agentgym.errors import BudgetSpent
+from agentgym.errors import BudgetSpent, ConfigError
 from agentgym.llm import Spent
 
 A = TypeVar("A", bound=Answer)
@@ -39,7 +36,8 @@ NONSENSE = 8
 
 
 class ApiClient:
-    """Connections to one server. who: named in errors. Raises ConfigError for a key that is not set.
+    """Connections to one server. who: named in errors. Raises ConfigError for a key that is not set, and without
+    the package openai.
 
     spent: what was used so far; of a stream that breaks off, what the server had told of by then.
     """
@@ -49,10 +47,11 @@ class ApiClient:
         self.spent = Spent()
         self._key = settings.find_key(who)
         self._who = f"{who} at {settings.base_url}"
-        self._url = settings.base_url.rstrip("/")
-        authorization = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        headers = {"Content-Type": "application/json", **authorization}
-        self._connections = Connections(headers)
+        try:
+            from agentgym.api.transport import Transport
+        except ImportError as error:
+            raise ConfigError(f"{who} needs the package openai: pip install 'agentgym[openai]'") from error
+        self._transport = Transport(settings.base_url, self._key, settings.timeout)
         self._room = asyncio.Semaphore(settings.concurrency)
         rate = settings.rate
         self._pace = AsyncLimiter(max(rate, 1.0), max(1.0, 1.0 / rate)) if rate else nullcontext()
@@ -83,7 +82,7 @@ class ApiClient:
 
     async def close(self) -> None:
         """End the connections; may be called twice."""
-        await self._connections.close()
+        await self._transport.close()
 
     def _retrying(self, trouble: list[BaseException]) -> AsyncRetrying:
         """trouble: is told what was wrong with each try."""
@@ -104,22 +103,21 @@ class ApiClient:
         return AsyncRetrying(retry=retry_if_exception_type(Later), after=note, wait=_wait, stop=over, reraise=True)
 
     async def _try(self, path: str, content: bytes | None, kind: type[A], read: Callable[[list[A]], T]) -> T:
-        decode = msgspec.json.Decoder(kind).decode
         chunks: list[A] = []
-        latest = b""
+        latest: object = None
 
-        def take(data: bytes) -> None:
+        def take(chunk: object) -> None:
             nonlocal latest
-            latest = data
-            chunks.append(decode(data))
+            latest = chunk
+            chunks.append(msgspec.convert(chunk, kind))
 
         try:
             async with self._pace:
-                await self._receive(path, content, take)
+                await self._transport.exchange(path, content, take)
             found = read(chunks)
-        except (msgspec.DecodeError, UnicodeDecodeError, Unfit) as error:
-            said = latest.decode(errors="replace")[:SHOWN]
-            raise Nonsense(f"what came is no completion ({error}): {said!r}") from error
+        except (msgspec.ValidationError, json.JSONDecodeError, UnicodeDecodeError, Unfit) as error:
+            said = error.doc if isinstance(error, json.JSONDecodeError) else str(latest)
+            raise Nonsense(f"what came is no completion ({error}): {said[:SHOWN]!r}") from error
         finally:
             used = [chunk.usage for chunk in chunks if chunk.usage is not None]
             if used:
@@ -127,38 +125,6 @@ class ApiClient:
         if content is not None and not used:
             self._miss_usage()
         return found
-
-    async def _receive(self, path: str, content: bytes | None, take: Callable[[bytes], None]) -> None:
-        """Hand over the parts of one answer as they come; raises Later, Refusal."""
-        loop, timeout = asyncio.get_running_loop(), self.settings.timeout
-        method = "GET" if content is None else "POST"
-        refused: ApiFailure | None = None
-        events = Events()
-        try:
-            async with (
-                asyncio.timeout(timeout) as silence,
-                self._connections.lend() as http,
-                http.stream(method, f"{self._url}/{path}", content=content) as response,
-            ):
-                if response.status_code != 200:
-                    refused = failure_of(response.status_code, response.headers, await response.aread())
-                elif not response.headers.get("content-type", "").startswith("text/event-stream"):
-                    return take(await response.aread())
-                else:
-                    async for part in response.aiter_bytes():
-                        for data in events.feed(part):
-                            silence.reschedule(loop.time() + timeout)
-                            take(data)
-        except TimeoutError as error:
-            raise Later(f"nothing was said for {timeout:g} s") from error
-        except httpx.TransportError as error:
-            raise Later(f"{type(error).__name__}: {error}") from error
-        except httpx.RequestError as error:
-            raise Refusal(f"{type(error).__name__}: {error}", "settings") from error
-        if refused is not None:
-            raise refused
-        if not events.ended:
-            raise Later("the stream broke off before its end")
 
     def _count(self, usage: Usage) -> None:
         settings, spent = self.settings, self.spent

@@ -1,27 +1,32 @@
-"""Connections to one server, each lent to one request at a time."""
+"""Clients of the package openai, each lent to one request at a time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
+import openai
 
 from agentgym.api.failures import ApiFailure
 
+NO_KEY = "none"
+"""What servers that want no key are sent, as the SDK sends one in any case."""
+
 
 class Connections:
-    """Made when they are wanted. Each is a client of its own: a pool looks at all of its connections for every
+    """Made when they are wanted. Each has a pool of its own: a pool looks at all of its connections for every
     request, which with hundreds takes longer than the request."""
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = dict(headers)
-        self._tls = httpx.create_ssl_context()
-        self._idle: list[httpx.AsyncClient] = []
+    def __init__(self, base_url: str, key: str) -> None:
+        self._base_url = base_url
+        self._key = key or NO_KEY
+        self._tls = httpx2.create_ssl_context()
+        self._idle: list[openai.AsyncOpenAI] = []
         self._closed = False
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def lend(self) -> AsyncIterator[openai.AsyncOpenAI]:
         """A client that nobody else uses meanwhile: the last used, which is likely to be connected. One whose
         request was broken off is not used again: its pool may wait forever for what was cancelled."""
         if self._closed:
@@ -30,19 +35,25 @@ class Connections:
         whole = False
         try:
             yield client
-            whole = not self._closed
+            whole = True
+        except openai.APIStatusError:  # an answer as well, which was read to its end
+            whole = True
+            raise
         finally:
-            if whole:
+            if whole and not self._closed:
                 self._idle.append(client)
             else:
-                await client.aclose()
+                await client.close()
 
     async def close(self) -> None:
         """End those that are idle now, and the others once they are given back; may be called twice."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().aclose()
+            await self._idle.pop().close()
 
-    def _make(self) -> httpx.AsyncClient:
+    def _make(self) -> openai.AsyncOpenAI:
         # no timeout: silence has a deadline of its own, which what keeps a connection alive does not put off
-        return httpx.AsyncClient(headers=self._headers, verify=self._tls, timeout=None)
+        http = httpx2.AsyncClient(verify=self._tls, timeout=None)
+        return openai.AsyncOpenAI(
+            api_key=self._key, base_url=self._base_url, timeout=None, max_retries=0, http_client=http
+        )

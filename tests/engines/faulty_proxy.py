@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 _STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _CHUNK = b'data: {"choices": [{"delta": {"content": "<say>9"}}]}\n\n'
+_LAST = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
 
 
 def _whole(status: str, body: bytes, headers: bytes = b"") -> bytes:
@@ -39,6 +40,7 @@ FAULTS = {
     "cut header": b"HTTP/1.1 200 O",
     "cut stream": _STREAM + _chunked(_CHUNK),
     "no end": _STREAM + _chunked(_CHUNK) + b"0\r\n\r\n",
+    "no end after the finish": _STREAM + _chunked(_CHUNK + _LAST) + b"0\r\n\r\n",
     "no finish": _STREAM + _chunked(_CHUNK + b"data: [DONE]\n\n") + b"0\r\n\r\n",
     "error in stream": _STREAM
     + _chunked(_CHUNK + b'data: {"error": {"message": "out of memory"}}\n\ndata: [DONE]\n\n')
