@@ -77,13 +77,13 @@ class Openai(ApiSettings):
         return self.form == "chat"
 
     def reach(self, model: str, chat: ChatPieces) -> ChatEngine:
-        """An engine for a model at the server. Raises ConfigError without the key."""
+        """An engine for a model at the server. Raises ConfigError without the package or the key."""
         from agentgym.engines.chat_engine import ChatEngine
 
         return ChatEngine(self, model, chat)
 
     def start(self, model: Any, tokenizer: Any) -> TokenEngine:
-        """An engine for what the server serves of `model`. Raises ConfigError without the key."""
+        """An engine for what the server serves of `model`. Raises ConfigError without the package or the key."""
         from agentgym.engines.token_engine import TokenEngine
 
         return TokenEngine(self, model, tokenizer)

@@ -18,7 +18,7 @@ class Openai(ApiSettings):
     model: str
 
     async def open(self) -> OpenaiClient:
-        """A client; raises ConfigError without the key. The server is met by the first request."""
+        """A client; raises ConfigError without the package or the key. The server is met by the first request."""
         from agentgym.llms.openai_client import OpenaiClient
 
         return OpenaiClient(self)
