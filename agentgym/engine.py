@@ -38,7 +38,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One continuation. finish: stop (a stop text), eos (the end-of-turn token), or length."""
+    """One continuation. finish: stop (a stop text), eos (the end-of-turn token), or length. No tokens and
+    `length`: there was no room for any after what had been said."""
 
     tokens: Tokens
     text: str

@@ -156,10 +156,11 @@ def check_components(settings: Settings) -> None:
 
 
 def env_for(settings: Settings, model: Any) -> EnvConfig:
-    """The environment; a prompt left to us is plain for a model that says it follows no instructions."""
+    """The environment; a prompt left to us is plain for a model that says it follows no instructions. model: None
+    for one that is elsewhere."""
     env: Any = build("env", settings.env)
     if getattr(env, "prompt", None) == "auto":
-        follows = getattr(model.config, "follows_instructions", True)
+        follows = model is None or getattr(model.config, "follows_instructions", True)
         env = dataclasses.replace(env, prompt="instruct" if follows else "plain")
     found: EnvConfig = env
     return found
@@ -195,20 +196,16 @@ def run_directory(settings: Settings) -> Path:
 
 @asynccontextmanager
 async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
-    """Model, tokenizer, engine, and a maker of managers; closed at exit."""
-    from agentgym.models.chat import Chat
-    from agentgym.models.load import load_policy, resolve_device
+    """Model, tokenizer (None both where the engine brings its own), engine, and a maker of managers; closed at
+    exit, where engines that cost something say what."""
     from agentgym.rollout.manager import Guard, Manager
     from agentgym.rollout.walk import Limits
     from agentgym.services import Services
     from agentgym.vocabulary import Vocabulary
 
-    device = resolve_device(settings.device)
-    _check_template(settings)
-    model, tokenizer = load_policy(
-        model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
-    )
-    engine = build("engine", settings.engine).start(model, tokenizer)
+    brings_model = getattr(build("engine", settings.engine), "brings_model", False)
+    policy = _policy_elsewhere(settings) if brings_model else _policy_here(settings)
+    model, tokenizer, engine, renderer, partners = policy
     env = env_for(settings, model)
     guard = Guard(
         concurrency=settings.concurrency,
@@ -217,8 +214,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
         max_error_frac=settings.max_error_frac,
         deterministic=settings.deterministic,
     )
-    partners = _partners(settings, tokenizer, device)
-    async with Services(Vocabulary.of(tokenizer)) as services:
+    async with Services(Vocabulary.of(tokenizer) if tokenizer else None) as services:
         if getattr(env, "runs_programs", False):  # at once, and not by the first program of some episode
             host: SandboxHost = await services.get(build("sandbox", env.sandbox))  # type: ignore[attr-defined]
             logger.info("sandbox: %s", host.description)
@@ -228,11 +224,12 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
 
         def manager(temperature: float) -> Manager:
             limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)
-            return Manager(env, engine, Chat(tokenizer), services, limits, guard, partners)
+            return Manager(env, engine, renderer, services, limits, guard, partners)
 
         async with AsyncExitStack() as engines:
             for each in (engine, *partners.values()):
                 engines.push_async_callback(each.close)
+                engines.callback(_tell_spent, each)
             yield model, tokenizer, engine, manager
 
 
@@ -256,6 +253,35 @@ def _check_template(settings: Settings) -> None:
             name,
             "; ".join(reasons),
         )
+
+
+def _policy_here(settings: Settings) -> tuple[Any, ...]:
+    """Model, tokenizer, engine, renderer and partners, of models in this process."""
+    from agentgym.models.chat import Chat
+    from agentgym.models.load import load_policy, resolve_device
+
+    device = resolve_device(settings.device)
+    _check_template(settings)
+    model, tokenizer = load_policy(
+        model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
+    )
+    engine = build("engine", settings.engine).start(model, tokenizer)
+    return model, tokenizer, engine, Chat(tokenizer), _partners(settings, tokenizer, device)
+
+
+def _policy_elsewhere(settings: Settings) -> tuple[Any, ...]:
+    """The same, of models that the engine has somewhere else."""
+    from agentgym.engines.chat_pieces import ChatPieces
+
+    config, chat = build("engine", settings.engine), ChatPieces()
+    partners = {agent: config.reach(name, chat) for agent, name in settings.partners.items()}
+    return None, None, config.reach(settings.model, chat), chat, partners
+
+
+def _tell_spent(engine: Any) -> None:
+    spent = getattr(engine, "spent", None)
+    if spent is not None:
+        logger.info("%s: %s", engine.model, spent)
 
 
 def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]:
@@ -310,6 +336,8 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
 
 def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     """What can be known to be wrong at once, not after torch is loaded or a stage is over."""
+    if reason := getattr(build("engine", settings.engine), "refuses_training", ""):
+        raise ConfigError(reason)
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory
 

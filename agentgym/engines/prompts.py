@@ -21,17 +21,17 @@ def checked_ids(ids: Sequence[int], vocab_size: int) -> list[int]:
     return prompt
 
 
-def sample_limit(prompt: Sequence[int], sampling: Sampling, max_len: int) -> int:
-    """Tokens that may be sampled. Raises EngineError when the prompt leaves no room for one, and when prompt and
-    sample could pass the window."""
-    if sampling.window is not None and len(prompt) + sampling.max_tokens > sampling.window:
+def sample_limit(prompt: int, sampling: Sampling, max_len: int) -> int:
+    """Tokens that may be sampled after a prompt of this length. Raises EngineError when there is no room for one,
+    and when prompt and sample could pass the window."""
+    if sampling.window is not None and prompt + sampling.max_tokens > sampling.window:
         raise EngineError(
-            f"the prompt has {len(prompt)} tokens and {sampling.max_tokens} more are wanted: more than the "
-            f"window of {sampling.window}"
+            f"the prompt has {prompt} tokens and {sampling.max_tokens} more are wanted: more than the window of "
+            f"{sampling.window}"
         )
-    if len(prompt) >= max_len:
-        raise EngineError(f"the prompt has {len(prompt)} tokens and max_len is {max_len}: no room for a sample")
-    return min(sampling.max_tokens, max_len - len(prompt))
+    if prompt >= max_len:
+        raise EngineError(f"the prompt has {prompt} tokens and max_len is {max_len}: no room for a sample")
+    return min(sampling.max_tokens, max_len - prompt)
 
 
 def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -85,7 +85,7 @@ class TorchEngine:
         """See `Engine`. Raises EngineError when the prompt leaves no room for a token, and when prompt and sample
         could pass the window."""
         prompt = checked_ids(ids, self.vocab_size)
-        limit = sample_limit(prompt, sampling, self.max_len)
+        limit = sample_limit(len(prompt), sampling, self.max_len)
         if session is not None and any(r.session == session for r in self._requests()):
             raise EngineError(f"session {session!r} is already sampling; a session has one call at a time")
         request = Request(

@@ -89,7 +89,7 @@ class VllmEngine:
     ) -> Sample:
         """See `Engine`. Raises EngineError for what cannot be sampled, and when vLLM is dead."""
         prompt = checked_ids(ids, self.vocab_size)
-        limit = sample_limit(prompt, sampling, self.max_len)
+        limit = sample_limit(len(prompt), sampling, self.max_len)
         finder = StopFinder(sampling.stop)
         for index in prompt[max(0, len(prompt) - sampling.begun) :]:
             finder.add(self._bytes[index])

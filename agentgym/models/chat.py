@@ -38,7 +38,7 @@ class Chat:
     def extend(self, observation: Observation, *, ended: bool = True) -> tuple[int, ...]:
         """Raw text, encoded on its own; or messages, as the template would put them after an assistant's."""
         if isinstance(observation, str):
-            return self._encode(_disarm(observation, self._texts))
+            return self._encode(self._texts.disarm(observation))
         return self._follow(json.dumps(observation), ended)
 
     def speak(self, text: str, *, end: bool) -> tuple[int, ...]:
@@ -55,7 +55,7 @@ class Chat:
     def _open_messages(self, conversation: str) -> tuple[int, ...]:
         """The ids of messages, given as JSON. The first may bring tools for the template to announce."""
         messages: list[dict[str, Any]] = json.loads(conversation)
-        tools = _disarm(messages[0].pop("tools", []), self._outputs)
+        tools = self._outputs.disarm(messages[0].pop("tools", []))
         return self._template.encode(self._template.open(self._harmless(messages), tools))
 
     def _follow_messages(self, observation: str, ended: bool) -> tuple[int, ...]:
@@ -63,7 +63,7 @@ class Chat:
         return self._template.after_end(ids) if ended else ids
 
     def _harmless(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [_disarm(m, self._outputs if m["role"] == "tool" else self._texts) for m in messages]
+        return [(self._outputs if m["role"] == "tool" else self._texts).disarm(m) for m in messages]
 
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -71,14 +71,3 @@ def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     added = tokenizer.added_tokens_decoder.values()
     flagged = [token.content for token in added if token.special or "|" in token.content or "｜" in token.content]
     return [*flagged, *tokenizer.all_special_tokens]
-
-
-def _disarm(value: Any, vocabulary: Vocabulary) -> Any:
-    """A JSON value without markers in its strings. Those that have none stay, neutralised before or not."""
-    if isinstance(value, str):
-        return vocabulary.neutralise(value) if vocabulary.is_armed(value) else value
-    if isinstance(value, list):
-        return [_disarm(item, vocabulary) for item in value]
-    if isinstance(value, dict):
-        return {_disarm(key, vocabulary): _disarm(item, vocabulary) for key, item in value.items()}
-    return value

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from agentgym.errors import ConfigError
-from agentgym.protocols.describe import describe
+from agentgym.protocols.describe import with_tools_described
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +46,7 @@ class Template:
         """A conversation up to where the assistant speaks, with tools announced by the template or, where it has
         no place for them, in the system message. Raises ConfigError for roles that the template refuses."""
         if tools and not self._announces(messages, tools):
-            messages, tools = _with_tools_described(messages, tools), ()
+            messages, tools = with_tools_described(messages, tools), ()
         return self._write(messages, tools)
 
     def follow(self, messages: Messages) -> str:
@@ -133,14 +133,6 @@ class Template:
             strftime_now=_TODAY.strftime,
         )
         return str(written)
-
-
-def _with_tools_described(messages: Messages, tools: Sequence[Any]) -> Messages:
-    """The messages with the tools in words, at the end of the system message."""
-    if messages[0]["role"] != "system":
-        return [{"role": "system", "content": describe(list(tools))}, *messages]
-    system, *others = messages
-    return [{**system, "content": f"{system['content']}\n\n{describe(list(tools))}"}, *others]
 
 
 def _without_system(messages: Messages) -> Messages:
