@@ -291,7 +291,7 @@ async def test_what_an_api_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(EngineError, match="does not score"):
             await live.score(live.chat.open(HELLO))
         with pytest.raises(ConfigError, match="returns no token ids"):
-            live.load({}, 1)
+            await live.load({}, 1)
         with pytest.raises(EngineError, match="window of 3"):
             await live.sample(live.chat.open(HELLO), Sampling(window=3))
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)

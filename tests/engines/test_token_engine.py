@@ -135,7 +135,7 @@ async def test_what_is_not_exact_is_refused(model: Any, chat: Chat) -> None:
             with pytest.raises(ConfigError, match="raw_logprobs"):
                 await there.sample(prompt, Sampling(temperature=0.5))
             with pytest.raises(ConfigError, match="weights cannot be set"):
-                there.load({}, 1)
+                await there.load({}, 1)
 
 
 async def test_failures_end_as_outcomes(model: Any, chat: Chat) -> None:
