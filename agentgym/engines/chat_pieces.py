@@ -29,8 +29,8 @@ class ChatPieces:
         """See `Renderer`."""
         return (*(index for message in messages for index in self._message(dict(message))), self._begin)
 
-    def extend(self, observation: Observation) -> tuple[int, ...]:
-        """See `Renderer`."""
+    def extend(self, observation: Observation, *, ended: bool = True) -> tuple[int, ...]:
+        """See `Renderer`. A message ends where the next one opens, whether or not the policy ended it."""
         if isinstance(observation, str):
             return (self._show, *self.write(_TEXTS.disarm(observation)), self._resume)
         return self.open(observation)

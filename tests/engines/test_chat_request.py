@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentgym.engines.call_texts import CallText, read_calls, write_calls
@@ -89,6 +89,7 @@ def test_a_server_without_tools_is_told_of_them_in_words() -> None:
     assert (assistant["content"], output) == (said, {"role": "user", "content": "3"})
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(), st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1), JSON), min_size=1, max_size=3))
 def test_calls_as_text_are_read_again(content: str, calls: list[tuple[str, str, Any]]) -> None:
     made = [CallText(i, name, json.dumps(arguments)) for i, name, arguments in calls]

@@ -188,7 +188,7 @@ async def test_messages_come_after_the_end_of_the_turn(engine: Any, chat: Chat, 
         walk = Walk(Group("g", Task("t", "Hello", "")), env, engine, chat, Limits(400), 0, "w")
         await walk.start()
         ids = chat.speak("So.", end=finish == "eos")
-        tokens = Tokens(ids, (0.0,) * len(ids), (0.0,) * len(ids), 0)
+        tokens = Tokens(ids, (0.0,) * len(ids), (0.0,) * len(ids), (0,) * len(ids))
         await walk.apply(Sample(tokens, "So.", finish))
         assert chat.decode(walk.ids).endswith(
             "So.<|im_end|>\n<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\n"
