@@ -1,4 +1,4 @@
-"""`agentgym train | eval | rollout | check | serve | index | search | list | init | doctor`.
+"""`agentgym train | eval | rollout | plan | check | serve | index | search | list | init | doctor`.
 
 Each loads what it needs.
 """
@@ -115,11 +115,12 @@ def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool)
 
 
 @app.command()
-@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME")
+@click.argument("words", nargs=-1, metavar="env=NAME|sandbox=NAME|tool=NAME|model=NAME|engine=NAME [key=value]...")
 def check(words: tuple[str, ...]) -> None:
-    """Run the contracts on an environment, tool or sandbox, and attack the sandbox: agentgym check env=retool"""
-    from agentgym import config
-    from agentgym.check import attack_sandbox, check_env, check_sandbox, check_tool
+    """Run the contracts on an environment, tool, sandbox (which is attacked as well) or engine, or see what a
+    model's chat template makes of conversations: agentgym check env=retool | engine=vllm model=nano"""
+    from agentgym import config, run
+    from agentgym.check import attack_sandbox, check_env, check_model, check_sandbox, check_tool
     from agentgym.tooling.load import toolset
 
     given = config.parse_overrides(words)
@@ -127,19 +128,23 @@ def check(words: tuple[str, ...]) -> None:
         "env": [check_env],
         "sandbox": [check_sandbox, attack_sandbox],
         "tool": [check_tool],
+        "model": [check_model],
     }
     kind = next(iter(given), "")
+    if "engine" in given:
+        return _show_checks(_run(run.check_engine(_settings(words, ()))))
     if len(given) != 1 or kind not in known:
-        raise UserError("check takes one of env=NAME, sandbox=NAME or tool=NAME")
-    component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
+        raise UserError("check takes one of env=NAME, sandbox=NAME, tool=NAME, model=NAME or engine=NAME")
+    if kind == "model":
+        component: Any = run.model_path(str(given[kind]))
+    else:
+        component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
     results = [result for job in known[kind] for result in _run(job(component))]
     _show_checks(results)
-    if not all(result.ok for result in results):
-        sys.exit(1)
 
 
 def _show_checks(results: list[CheckResult]) -> None:
-    """A line for each, and a heading with the count over each group."""
+    """A line for each, and a heading with the count over each group. Exits with 1 where one does not hold."""
     from itertools import groupby
 
     for group, members in groupby(results, key=lambda result: result.group):
@@ -148,6 +153,27 @@ def _show_checks(results: list[CheckResult]) -> None:
             click.echo(f"\n{group}: {sum(row.ok for row in rows)} of {len(rows)} attacks withstood")
         for row in rows:
             click.echo(f"{'ok  ' if row.ok else 'FAIL'} {row.name}: {row.detail}")
+    if not all(result.ok for result in results):
+        sys.exit(1)
+
+
+@app.command(context_settings=FREE)
+@_takes_settings
+@click.option("--gpus", type=click.IntRange(min=1), default=1, help="How many.")
+@click.option("--gpu", default="H100", help="Which, such as H100, A100, L40S.")
+def plan(words: tuple[str, ...], files: tuple[Path, ...], gpus: int, gpu: str) -> None:
+    """Estimate memory and speed of a run: agentgym plan model=Qwen/Qwen2.5-7B-Instruct recipe=grpo_tcr --gpus 8"""
+    settings = _settings(words, files)
+    from agentgym import plan
+    from agentgym.console import Console
+
+    card = plan.find_gpu(gpu)
+    shape = plan.Shape.of(settings.model, settings.lora.rank)
+    spec = settings.engine if isinstance(settings.engine, dict) else {}
+    estimate = plan.make_plan(shape, settings, card, gpus, spec)
+    Console().plan(shape, estimate, card, gpus)
+    if not estimate.fits:
+        sys.exit(1)
 
 
 @app.command(context_settings=FREE)

@@ -127,9 +127,31 @@ def _check_keys(cls: type[Any], table: Mapping[str, Any], where: str) -> None:
     known = [f.name for f in dataclasses.fields(cls)]
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}: {did_you_mean(key, known)}")
+            deeper = _deeper(cls, table, key)
+            hint = f"did you mean {deeper!r}? Known: {', '.join(sorted(known))}" if deeper else ""
+            raise ConfigError(f"{where}: unknown key {key!r}: {hint or did_you_mean(key, known)}")
         if isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
             _check_keys(hints[key], value, f"{where}.{key}")
+
+
+def _deeper(cls: type[Any], table: Mapping[str, Any], key: str) -> str:
+    """`retriever.corpus`, where the component in the field `retriever`, or any that may stand there, has a field
+    `corpus`; empty where none has."""
+    for f in dataclasses.fields(cls):
+        spec = table.get(f.name, f.default)
+        name = spec.get("name") if isinstance(spec, Mapping) else spec
+        if f.name in KINDS and any(key in _fields(f.name, each) for each in ([name] if name else names(f.name))):
+            return f"{f.name}.{key}"
+    return ""
+
+
+def _fields(kind: str, name: Any) -> set[str]:
+    """Of a component, as far as there is one."""
+    try:
+        component = resolve(kind, str(name))
+    except ConfigError:
+        return set()
+    return {f.name for f in dataclasses.fields(component)} if _is_dataclass(component) else set()
 
 
 def _readable(message: str, cls: type[Any], table: Mapping[str, Any]) -> str:

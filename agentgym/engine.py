@@ -38,7 +38,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One continuation. finish: stop (a stop text), eos (the end-of-turn token), or length."""
+    """One continuation. finish: stop (a stop text), eos (the end-of-turn token), or length. No tokens and
+    `length`: there was no room for any after what had been said."""
 
     tokens: Tokens
     text: str
@@ -57,6 +58,12 @@ class Engine(Protocol):
     vocab_size: int
     """Token ids that the model knows."""
 
+    shares_weights: bool
+    """Whether it samples with the very weights that the learner changes, so that the two must take turns."""
+
+    reused: int
+    """Tokens of prompts that were not computed since the start, as what begins with them was cached."""
+
     async def sample(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None, parent: str | None = None
     ) -> Sample:
@@ -72,8 +79,9 @@ class Engine(Protocol):
         """Forget a session's KV cache; unknown sessions are ignored."""
         ...
 
-    def load(self, weights: Any, version: int) -> None:
-        """Use new weights (a module, a state dict or a path, as the engine documents) from the next token on."""
+    async def load(self, weights: Any, version: int) -> None:
+        """Use new weights (a module or a state dict, as the engine documents) from the next token on. What is in
+        the middle of a sample goes on under them."""
         ...
 
     async def close(self) -> None:

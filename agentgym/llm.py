@@ -23,6 +23,12 @@ class Spent:
         """Read and written together."""
         return self.prompt_tokens + self.completion_tokens
 
+    def __str__(self) -> str:
+        read, written = f"{self.prompt_tokens:,}", f"{self.completion_tokens:,}"
+        return (
+            f"{self.requests:,} requests, {read} prompt tokens, {written} completion tokens, cost {self.cost:.4g}"
+        )
+
 
 class Llm(Protocol):
     """A live LLM, shared by all of a run that ask the same one."""

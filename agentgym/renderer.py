@@ -15,9 +15,10 @@ class Renderer(Protocol):
         """The prompt: the messages through the chat template, up to where the assistant speaks."""
         ...
 
-    def extend(self, observation: Observation) -> tuple[int, ...]:
+    def extend(self, observation: Observation, *, ended: bool = True) -> tuple[int, ...]:
         """What follows an action: text inside the assistant's message, or new messages after it, up to where the
-        assistant speaks again; no messages: what stands between two messages of the assistant."""
+        assistant speaks again; no messages: what stands between two messages of the assistant. ended: whether the
+        action has the end-of-turn id, which comes before messages otherwise."""
         ...
 
     def speak(self, text: str, *, end: bool) -> tuple[int, ...]:

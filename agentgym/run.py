@@ -18,6 +18,7 @@ from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
 if TYPE_CHECKING:
+    from agentgym.checks.harness import CheckResult
     from agentgym.retriever import Retriever
     from agentgym.rollout.manager import Manager
     from agentgym.sandbox import SandboxHost
@@ -155,10 +156,11 @@ def check_components(settings: Settings) -> None:
 
 
 def env_for(settings: Settings, model: Any) -> EnvConfig:
-    """The environment; a prompt left to us is plain for a model that says it follows no instructions."""
+    """The environment; a prompt left to us is plain for a model that says it follows no instructions. model: None
+    for one that is elsewhere."""
     env: Any = build("env", settings.env)
     if getattr(env, "prompt", None) == "auto":
-        follows = getattr(model.config, "follows_instructions", True)
+        follows = model is None or getattr(model.config, "follows_instructions", True)
         env = dataclasses.replace(env, prompt="instruct" if follows else "plain")
     found: EnvConfig = env
     return found
@@ -194,19 +196,16 @@ def run_directory(settings: Settings) -> Path:
 
 @asynccontextmanager
 async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
-    """Model, tokenizer, engine, and a maker of managers; closed at exit."""
-    from agentgym.models.chat import Chat
-    from agentgym.models.load import load_policy, resolve_device
+    """Model, tokenizer (None both where the engine brings its own), engine, and a maker of managers; closed at
+    exit, where engines that cost something say what."""
     from agentgym.rollout.manager import Guard, Manager
     from agentgym.rollout.walk import Limits
     from agentgym.services import Services
     from agentgym.vocabulary import Vocabulary
 
-    device = resolve_device(settings.device)
-    model, tokenizer = load_policy(
-        model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
-    )
-    engine = build("engine", settings.engine).start(model, tokenizer)
+    brings_model = getattr(build("engine", settings.engine), "brings_model", False)
+    policy = _policy_elsewhere(settings) if brings_model else _policy_here(settings)
+    model, tokenizer, engine, renderer, partners = policy
     env = env_for(settings, model)
     guard = Guard(
         concurrency=settings.concurrency,
@@ -215,8 +214,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
         max_error_frac=settings.max_error_frac,
         deterministic=settings.deterministic,
     )
-    partners = _partners(settings, tokenizer, device)
-    async with Services(Vocabulary.of(tokenizer)) as services:
+    async with Services(Vocabulary.of(tokenizer) if tokenizer else None) as services:
         if getattr(env, "runs_programs", False):  # at once, and not by the first program of some episode
             host: SandboxHost = await services.get(build("sandbox", env.sandbox))  # type: ignore[attr-defined]
             logger.info("sandbox: %s", host.description)
@@ -226,12 +224,64 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
 
         def manager(temperature: float) -> Manager:
             limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)
-            return Manager(env, engine, Chat(tokenizer), services, limits, guard, partners)
+            return Manager(env, engine, renderer, services, limits, guard, partners)
 
         async with AsyncExitStack() as engines:
             for each in (engine, *partners.values()):
                 engines.push_async_callback(each.close)
+                engines.callback(_tell_spent, each)
             yield model, tokenizer, engine, manager
+
+
+def _check_template(settings: Settings) -> None:
+    """Before the weights are loaded: whether the model's chat template carries what the environment says it shows.
+    Raises ConfigError where it does not; where it writes earlier turns anew, the log says so, once."""
+    from agentgym.models.append_only import CUT, inspect
+    from agentgym.models.load import load_tokenizer
+
+    roles: set[str] = getattr(build("env", settings.env), "shows", set)()
+    if not roles:
+        return
+    name = model_path(settings.model)
+    findings = inspect(load_tokenizer(name), roles)
+    if refused := next((found for found in findings if found.verdict == "refused"), None):
+        raise ConfigError(f"model={name} cannot play this environment, which shows it messages: {refused.reason}")
+    if reasons := dict.fromkeys(found.reason for found in findings if found.reason not in ("", CUT)):
+        logger.warning(
+            "model=%s: applied to a whole conversation, its chat template gives other tokens than the policy sees "
+            "here, which goes on from what it was shown and said: %s. See docs/chat_templates.md",
+            name,
+            "; ".join(reasons),
+        )
+
+
+def _policy_here(settings: Settings) -> tuple[Any, ...]:
+    """Model, tokenizer, engine, renderer and partners, of models in this process."""
+    from agentgym.models.chat import Chat
+    from agentgym.models.load import load_policy, resolve_device
+
+    device = resolve_device(settings.device)
+    _check_template(settings)
+    model, tokenizer = load_policy(
+        model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
+    )
+    engine = build("engine", settings.engine).start(model, tokenizer)
+    return model, tokenizer, engine, Chat(tokenizer), _partners(settings, tokenizer, device)
+
+
+def _policy_elsewhere(settings: Settings) -> tuple[Any, ...]:
+    """The same, of models that the engine has somewhere else."""
+    from agentgym.engines.chat_pieces import ChatPieces
+
+    config, chat = build("engine", settings.engine), ChatPieces()
+    partners = {agent: config.reach(name, chat) for agent, name in settings.partners.items()}
+    return None, None, config.reach(settings.model, chat), chat, partners
+
+
+def _tell_spent(engine: Any) -> None:
+    spent = getattr(engine, "spent", None)
+    if spent is not None:
+        logger.info("%s: %s", engine.model, spent)
 
 
 def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]:
@@ -286,6 +336,8 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
 
 def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     """What can be known to be wrong at once, not after torch is loaded or a stage is over."""
+    if reason := getattr(build("engine", settings.engine), "refuses_training", ""):
+        raise ConfigError(reason)
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory
 
@@ -303,6 +355,18 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
     async with open_policy(settings) as (_, _, _, manager):
         return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
+
+
+async def check_engine(settings: Settings) -> list[CheckResult]:
+    """The engine's contract, with the model of the settings."""
+    from agentgym.checks.engine import check_engine as check
+    from agentgym.models.load import load_policy, resolve_device
+
+    device = resolve_device(settings.device)
+    model, tokenizer = load_policy(
+        model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
+    )
+    return await check(build("engine", settings.engine), model, tokenizer)
 
 
 async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], Callable[[Sequence[int]], str]]:

@@ -135,8 +135,9 @@ def group_from_json(row: Mapping[str, Any]) -> Group:
 
 
 def _tokens(row: Mapping[str, Any]) -> Tokens:
-    lists = {k: None if row[k] is None else tuple(row[k]) for k in ("ids", "logprobs", "entropy")}
-    return Tokens(lists["ids"] or (), lists["logprobs"], lists["entropy"], row["version"])
+    # runs recorded before each token had a version of its own have no versions
+    lists = {k: None if row.get(k) is None else tuple(row[k]) for k in ("logprobs", "entropy", "versions")}
+    return Tokens(tuple(row["ids"]), **lists)
 
 
 def read_forests(file: Path) -> list[Group]:

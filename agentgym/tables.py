@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from agentgym.plan import Gpu, Plan, Shape
     from agentgym.trainers.evaluate import Evaluation
 
 STYLES: dict[Kind, str] = {"prompt": "dim", "policy": "green", "tool": "yellow", "dropped": "dim strike"}
@@ -111,3 +112,28 @@ def visible(text: str) -> str:
 def rate(success: float, interval: tuple[float, float]) -> str:
     """A success rate with its 95 % interval."""
     return f"{success:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def plan_table(shape: Shape, plan: Plan, gpu: Gpu, gpus: int) -> Table:
+    """What `agentgym plan` prints."""
+    from rich.table import Table
+
+    out = Table(show_header=False)
+    learning = f", {shape.trained / 1e9:.3g} billion learn" if shape.trained != shape.parameters else ""
+    out.add_row("model", f"{shape.parameters / 1e9:.3g} billion parameters{learning}")
+    out.add_section()
+    for name, size in plan.learner.items():
+        out.add_row(f"learner: {name}", _gib(size))
+    out.add_row("engine: weights", _gib(plan.engine))
+    out.add_row("engine: keys and values", f"{_gib(plan.cache)}: {plan.sequences} whole sequences")
+    out.add_row("of a GPU's", f"{gpu.memory:g} GiB" + ("" if plan.fits else ": IT DOES NOT FIT"))
+    if plan.fits:
+        out.add_section()
+        out.add_row("sampling", f"{plan.sampled:,.0f} tokens/s over {gpus} GPU(s)")
+        out.add_row("learning", f"{plan.trained:,.0f} tokens/s")
+        out.add_row("a step, whole completions", f"{plan.step:,.0f} s, without tools")
+    return out
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"

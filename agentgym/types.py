@@ -73,16 +73,16 @@ class Tokens:
     logprobs: natural-log probability of each id under the sampling distribution at temperature 1;
         None for text that the environment or the chat template wrote.
     entropy: full-vocabulary entropy (nats) of the distribution each id was drawn from, at temperature 1.
-    version: number of the policy weights that sampled the segment.
+    versions: number of the policy weights that each id was sampled with.
     """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None = None
     entropy: tuple[float, ...] | None = None
-    version: int | None = None
+    versions: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("logprobs", "entropy"):
+        for name in ("logprobs", "entropy", "versions"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.ids):
                 raise ValueError(f"Tokens: {len(self.ids)} ids but {len(values)} {name}; one per id is needed")

@@ -12,20 +12,26 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-COMMON = (
+CONTROL = (
     *("<|", "<<SYS>>", "<</SYS>>", "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>"),
-    *("<start_of_turn>", "<end_of_turn>", "<think>", "</think>", "[THINK]", "[/THINK]"),
-    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
-    *("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
-    *("[TOOL_CALLS]", "[/TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CONTENT]"),
-    *("[ARGS]", "[CALL_ID]"),
+    *("<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+    *("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[/TOOL_CALLS]", "[TOOL_RESULTS]"),
+    *("[/TOOL_RESULTS]", "[TOOL_CONTENT]", "[ARGS]", "[CALL_ID]"),
 )
-"""Markers of the common model families. `<|` begins many; it is one itself, however the rest is cut off."""
+"""Markers that shape a conversation, in the common model families. `<|` begins many; it is one itself, however the
+rest is cut off."""
+
+COMMON = (
+    *CONTROL,
+    *("<think>", "</think>", "[THINK]", "[/THINK]"),
+    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
+)
+"""All markers of the common model families: also those that a prompt may well tell a policy to write."""
 
 ENTITY = re.compile("&(?:amp|lt|#([0-9]{1,7}));")
 """What `neutralise` writes and `unescape` reads."""
@@ -105,6 +111,16 @@ class Vocabulary:
         if not starts:
             return text
         return "".join(_entity(c) if i in starts else c for i, c in enumerate(text))
+
+    def disarm(self, value: Any) -> Any:
+        """A JSON value without markers in its strings. Those that have none stay, neutralised before or not."""
+        if isinstance(value, str):
+            return self.neutralise(value) if self.is_armed(value) else value
+        if isinstance(value, list):
+            return [self.disarm(item) for item in value]
+        if isinstance(value, dict):
+            return {self.disarm(key): self.disarm(item) for key, item in value.items()}
+        return value
 
     def clip(self, text: str, max_tokens: int) -> str:
         """The first and the last part of `text` around a mark that counts the tokens left out: at most

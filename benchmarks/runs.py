@@ -74,8 +74,13 @@ def table(rows: list[Row]) -> Table:
     return out
 
 
-def main(doc: str | None, name: str, questions: Mapping[str, Callable[[Path, int, list[str]], Row]]) -> None:
-    """Run the seeds of one of the questions, print the table."""
+def main(
+    doc: str | None,
+    name: str,
+    questions: Mapping[str, Callable[[Path, int, list[str]], Row]],
+    conclude: Callable[[list[Row]], str] | None = None,
+) -> None:
+    """Run the seeds of one of the questions, print the table, and what `conclude` makes of it."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("question", choices=questions)
     parser.add_argument("--seeds", type=int, default=5)
@@ -93,6 +98,8 @@ def main(doc: str | None, name: str, questions: Mapping[str, Callable[[Path, int
     with ThreadPoolExecutor(options.jobs) as pool:
         rows = list(pool.map(lambda seed: question(folder, seed, options.words), range(options.seeds)))
     Console().print(table(rows))
+    if conclude:
+        Console().print(conclude(rows))
     Console().print(f"{TASKS} fresh tasks per evaluation; sampled at temperature 1; runs in {folder}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")

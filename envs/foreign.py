@@ -40,6 +40,10 @@ class ForeignTurns(ABC):
     @abstractmethod
     def make(self, services: Services) -> ForeignEnv: ...
 
+    def shows(self) -> set[str]:
+        """Roles of the messages that follow an action."""
+        return {"user"}
+
     def source(self) -> TaskSource:
         return task_source(self.tasks, self.eval_tasks)
 

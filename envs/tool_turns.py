@@ -67,6 +67,12 @@ class ToolTurnsConfig(ABC):
         """Both, loaded once for all episodes. Raises ConfigError."""
         return _parts(json.dumps([self.tool_specs(), self.protocol_spec()]))
 
+    def shows(self) -> set[str]:
+        """Roles of the messages that follow an action; none where outputs continue the assistant's own."""
+        protocol: ActionProtocol = build("protocol", self.protocol_spec())
+        observation = protocol.bind(()).observe([Malformed("")])
+        return set() if isinstance(observation, str) else {message["role"] for message in observation}
+
     def source(self) -> TaskSource:
         return task_source(self.tasks, self.eval_tasks)
 

@@ -41,6 +41,8 @@ def dry(cwd: Path, *words: str) -> str:
 UNKNOWN = [
     ("max_step=3", "unknown key 'max_step': did you mean 'max_steps'?"),
     ("env.max_turn=3", "env retool: unknown key 'max_turn': did you mean 'max_turns'?"),
+    ("env.digits=3", "env retool: unknown key 'digits': did you mean 'tasks.digits'?"),
+    ("max_sequences=3", "unknown key 'max_sequences': did you mean 'engine.max_sequences'?"),
     ("lora.rnak=3", "settings.lora: unknown key 'rnak': did you mean 'rank'?"),
     ("env=retol", "unknown env 'retol': did you mean 'retool'? Known: "),
     ("env.sandbox=locl", "unknown sandbox 'locl': did you mean 'local'? Known: "),
@@ -94,7 +96,7 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path, word: str, said: str) -> No
         (("trian",), "No such command 'trian'. Did you mean 'train'?"),
         (("eval", "-n", "0"), "'-n': 0 is not in the range x>=1"),
         (("check", "sandbox=locl"), "unknown sandbox 'locl': did you mean 'local'?"),
-        (("check", "engine=torch"), "check takes one of env=NAME, sandbox=NAME or tool=NAME"),
+        (("check", "llm=local"), "check takes one of env=NAME, sandbox=NAME, tool=NAME, model=NAME or engine="),
         (("check", "tool=pyton"), "unknown tool 'pyton': did you mean 'python'?"),
         (("train", "-c", "absent.toml"), "config absent.toml: No such file or directory"),
         (("train", "-c", "bad.toml"), "config bad.toml: not TOML: Invalid value (at line 2, column 6)"),

@@ -22,7 +22,9 @@ def forest(seed: int) -> Group:
         ids = tuple(rng.randrange(200_000) for _ in range(n))
         if not sampled:
             return Tokens(ids)
-        return Tokens(ids, tuple(-rng.expovariate(1) for _ in ids), tuple(rng.random() for _ in ids), 7)
+        return Tokens(
+            ids, tuple(-rng.expovariate(1) for _ in ids), tuple(rng.random() for _ in ids), (7,) * len(ids)
+        )
 
     group = Group(
         f"g{seed}", Task(f"t{seed}", [{"role": "user", "content": "é<|im_end|>\u2028\n\x00🙂"}], "1", {"a": [1]})

@@ -8,6 +8,7 @@ Losses are per token and unreduced. The trainer knows no algorithm: a method is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -24,8 +25,8 @@ Packing = Literal["tree", "flat"]
 
 
 class Learned(NamedTuple):
-    """What there is to learn from a token. old_logprob: when it was sampled (0 for demonstrations). value, goal:
-    what the critic thought of where it stands, and what it should think."""
+    """What there is to learn from a token. old_logprob: when it was sampled (0 for demonstrations), or when the
+    update began. value, goal: what the critic thought of where it stands, and what it should think."""
 
     old_logprob: float
     advantage: float
@@ -41,7 +42,9 @@ class Scored:
     advantage: what every token it sampled is multiplied by; turn_advantages, one per turn from root to leaf, or
     else token_advantages, one per learned token, take its place. weight: what it counts beside others, in the loss
     and in what credit steps average; 0: not at all. frozen: agents whose turns nobody learns from, and which are
-    context. values, goals: of the learned tokens, before each what the critic thinks and what it should.
+    context. values, goals: of the learned tokens, before each what the critic thinks and what it should. proximal:
+    their logprobs under the weights that the update begins with, where a credit step asks for them; they then take
+    the place of those they were sampled with.
     """
 
     group: Group
@@ -54,6 +57,7 @@ class Scored:
     frozen: frozenset[str] = frozenset()
     values: list[float] | None = None
     goals: list[float] | None = None
+    proximal: list[float] | None = None
 
     @property
     def turns(self) -> list[Turn]:
@@ -79,7 +83,7 @@ class Scored:
             count = 0 if turn.agent in self.frozen else len(turn.action)
             here = slice(done, done + count)
             rows = zip(
-                (turn.action.logprobs or (0.0,) * count)[:count],
+                (turn.action.logprobs or (0.0,) * count)[:count] if self.proximal is None else self.proximal[here],
                 [advantage] * count if self.token_advantages is None else self.token_advantages[here],
                 [0.0] * count if self.values is None else self.values[here],
                 [0.0] * count if self.goals is None else self.goals[here],
@@ -88,6 +92,18 @@ class Scored:
             found.append((index, [Learned(*row) for row in rows]))
             done += count
         return found
+
+    def drift(self) -> list[float]:
+        """Of each learned token that was sampled, how much likelier the weights that learn find it than those that
+        sampled it, in nats; of others, 0. Empty without `proximal`."""
+        sampled = [
+            value
+            for turn in self.turns
+            if turn.agent not in self.frozen
+            for value in (turn.action.logprobs or (math.nan,) * len(turn.action))
+        ]
+        pairs = zip(self.proximal or (), sampled, strict=self.proximal is not None)
+        return [0.0 if math.isnan(old) else new - old for new, old in pairs]
 
     @property
     def signals(self) -> dict[str, float]:
@@ -110,6 +126,14 @@ class Credit(Protocol):
     """One pure step from signals to advantages, over every trajectory of the batch; edits and returns it."""
 
     def __call__(self, batch: list[Scored]) -> list[Scored]: ...
+
+
+@runtime_checkable
+class NeedsProximal(Protocol):
+    """A credit step that compares the weights which sampled with those which learn: the trajectories have
+    `proximal`."""
+
+    needs_proximal: ClassVar[bool]
 
 
 class Sampler(Protocol):

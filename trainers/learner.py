@@ -75,20 +75,35 @@ class Learner:
         """logprobs, entropy [M] of a pack's entries under the current weights."""
         return self._forward(self.causal_lm, self._inputs(pack))[:2]
 
-    @torch.no_grad()
     def appraise(self, batch: Sequence[Scored], microbatch_tokens: int) -> None:
         """Write what the critic thinks before each learned token, as the trajectories' `values`."""
-        found: dict[float, float] = {}
-        number = 0
+        for scored, tokens in self._look(batch, microbatch_tokens):
+            scored.values = [value for _, value in tokens]
+
+    def recompute(self, batch: Sequence[Scored], microbatch_tokens: int) -> None:
+        """Write the logprob of each learned token under the present weights, as the trajectories' `proximal`."""
+        for scored, tokens in self._look(batch, microbatch_tokens):
+            scored.proximal = [logprob for logprob, _ in tokens]
+
+    @torch.no_grad()
+    def _look(
+        self, batch: Sequence[Scored], microbatch_tokens: int
+    ) -> list[tuple[Scored, list[tuple[float, float]]]]:
+        """The logprob and the value of each learned token, by trajectory; values are 0 without a critic."""
+        found: dict[float, tuple[float, float]] = {}
+        kept, number = [scored.values for scored in batch], 0
         for scored in batch:  # each token goes by its number, since layouts put them in any order
             scored.values = [float(number + i) for i in range(scored.length)]
             number += scored.length
         for pack in self.layout.packs(batch, [1.0] * len(batch), microbatch_tokens):
-            values = self._forward(self.causal_lm, self._inputs(pack))[2]
-            assert values is not None, "made with a critic"
-            found |= zip((entry.value for entry in pack.entries), values.tolist(), strict=True)
-        for scored in batch:
-            scored.values = [found[value] for value in scored.values or ()]
+            logprobs, _, values = self._forward(self.causal_lm, self._inputs(pack))
+            told = torch.zeros_like(logprobs) if values is None else values
+            rows = zip(logprobs.tolist(), told.tolist(), strict=True)
+            found |= zip((entry.value for entry in pack.entries), rows, strict=True)
+        seen = [(scored, [found[value] for value in scored.values or ()]) for scored in batch]
+        for scored, values_before in zip(batch, kept, strict=True):
+            scored.values = values_before
+        return seen
 
     def update(
         self,

@@ -15,6 +15,7 @@ from agentgym.trainers.base import (
     Credit,
     LossTerm,
     Measured,
+    NeedsProximal,
     Sampler,
     Scored,
     Signal,
@@ -27,7 +28,8 @@ from agentgym.types import Group, Outcome
 
 class Plays:
     """pool: the groups that a stage with a pool learns from, once `fill` has played them. appraise: has the critic
-    write what it thinks of trajectories; called where a loss trains it."""
+    write what it thinks of trajectories; called where a loss trains it. recompute: has the learner write their
+    logprobs; called where a credit step compares them."""
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Plays:
         manager: Manager,
         source: TaskSource,
         appraise: Callable[[list[Scored]], None] | None = None,
+        recompute: Callable[[list[Scored]], None] | None = None,
     ) -> None:
         self.stage, self.manager, self.source = stage, manager, source
         self.strategy = build("rollout", stage.rollout)
@@ -43,6 +46,7 @@ class Plays:
         self.credit: list[Credit] = [build("credit", c) for c in stage.credit]
         self.losses: list[LossTerm] = [build("loss", x) for x in stage.losses]
         self.appraise = appraise if any(isinstance(loss, TrainsCritic) for loss in self.losses) else None
+        self.recompute = recompute if any(isinstance(credit, NeedsProximal) for credit in self.credit) else None
         self.partners = frozenset(settings.partners)
         self.seed, self.max_error_frac = settings.seed, settings.max_error_frac
         self.sampler = self._new_sampler()
@@ -78,6 +82,8 @@ class Plays:
         batch = [scored for scored in played if scored.group.outcome(scored.leaf).is_valid]
         if self.appraise:
             self.appraise(batch)
+        if self.recompute:
+            self.recompute(batch)
         for credit in self.credit:
             batch = credit(batch)
         for group in by_group(batch):

@@ -15,7 +15,7 @@ _AT_LEAST = {
     **dict.fromkeys(("batch_size", "group_size", "max_steps", "minibatches", "microbatch_tokens"), 1),
     **dict.fromkeys(("max_completion_tokens", "concurrency", "eval_tasks"), 1),
     **dict.fromkeys(("temperature", "eval_temperature", "top_k", "retries", "warmup_steps"), 0),
-    **dict.fromkeys(("weight_decay", "eval_every", "save_every"), 0),
+    **dict.fromkeys(("weight_decay", "eval_every", "save_every", "max_staleness"), 0),
 }
 
 
@@ -65,6 +65,8 @@ class Settings:
     partners: models that speak in the policy's place where an environment has several speakers, by agent; frozen,
     and with the policy's vocabulary. They are named as `model` is.
     max_completion_tokens: tokens the policy may sample in one trajectory. episode_timeout: seconds.
+    max_staleness: updates that may happen between the sampling of a token and the learning from it. 0: rollouts
+    and updates take turns; more: so many batches are played beside the one that is learned from next.
     eval_every, save_every: steps; 0 means at the end of each stage only.
     """
 
@@ -100,6 +102,7 @@ class Settings:
     top_k: int = 0
     max_completion_tokens: int = 512
 
+    max_staleness: int = 0
     concurrency: int = 512
     episode_timeout: float = 300.0
     retries: int = 1
@@ -128,5 +131,9 @@ class Settings:
             raise ValueError(f"adam_beta2 must be in [0, 1), not {self.adam_beta2}")
         if not 0 <= self.max_error_frac <= 1:
             raise ValueError(f"max_error_frac must be from 0 to 1, not {self.max_error_frac}")
+        if self.deterministic and self.max_staleness:
+            raise ValueError(
+                "deterministic needs max_staleness=0: what is sampled beside an update depends on its speed"
+            )
         if not self.run_name.isprintable() or set(self.run_name) & {"/", "\\"} or self.run_name in (".", ".."):
             raise ValueError(f"run_name must be a plain folder name, not {self.run_name!r}; see output_dir")

@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from agentgym.engine import Engine
 from agentgym.env import TaskSource
 from agentgym.rollout.manager import Manager
 from agentgym.runlog import RunLog
 from agentgym.trainers import checkpoint
+from agentgym.trainers.ahead import Ahead
 from agentgym.trainers.base import LossTerm, Scored, by_group
 from agentgym.trainers.describe import describe
 from agentgym.trainers.evaluate import Evaluation, evaluate
 from agentgym.trainers.learner import Learner
+from agentgym.trainers.mismatch import divergence, staleness, warn
 from agentgym.trainers.plays import Plays
 from agentgym.trainers.reduce import token_weights
 from agentgym.trainers.settings import Settings, Stage
 
 COUNTS = ("trained_tokens", "computed_tokens")
 """Metrics of an update that count."""
+
+
+T = TypeVar("T")
 
 
 class Reporter(Protocol):
@@ -72,11 +77,12 @@ class Trainer:
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self.settings, self.parts = settings, parts
         self.progress = Progress()
+        self._warned = False
         parts.reporter.watch(parts.manager, parts.eval_manager)
 
     async def train(self) -> dict[str, Any]:
         """All stages; returns the evaluations by name. On cancellation the last whole step is saved."""
-        self._restore()
+        await self._restore()
         try:
             for index in range(self.progress.stage, len(self.settings.stages)):
                 await self._stage(self.settings.stages[index])
@@ -92,26 +98,35 @@ class Trainer:
         settings, progress = self.settings, self.progress
         steps = stage.steps or settings.max_steps
         self.parts.reporter.stage(stage, steps, progress.step_in_stage)
-        play = Plays(stage, settings, self.parts.manager, self.parts.source, self._appraise)
+        play = Plays(stage, settings, self.parts.manager, self.parts.source, self._appraise, self._recompute)
         if progress.sampler:
             play.sampler.load_state_dict(progress.sampler)
         if any(term.needs_reference and term.coef for term in play.losses):
             self._fix_reference()
-        while progress.step_in_stage < steps:
-            metrics = await self._step(stage, play)
-            progress.step += 1
-            progress.step_in_stage += 1
-            progress.sampler = play.sampler.state_dict()
-            self.parts.log.metrics(progress.step, {"stage": stage.name, **metrics})
-            self.parts.reporter.step(progress.step, metrics)
-            if settings.eval_every and progress.step % settings.eval_every == 0:
-                await self._evaluate(f"step_{progress.step}")
-            if settings.save_every and progress.step % settings.save_every == 0:
-                self._save()
+        before = progress.step - progress.step_in_stage
+        ahead = 0 if stage.pool else settings.max_staleness
+        batches = Ahead(lambda number: play.groups(before + number, number), steps, ahead)
+        try:
+            while progress.step_in_stage < steps:
+                metrics = await self._step(stage, play, batches)
+                progress.step += 1
+                progress.step_in_stage += 1
+                progress.sampler = play.sampler.state_dict()
+                self.parts.log.metrics(progress.step, {"stage": stage.name, **metrics})
+                self.parts.reporter.step(progress.step, metrics)
+                if settings.eval_every and progress.step % settings.eval_every == 0:
+                    await self._evaluate(f"step_{progress.step}")
+                if settings.save_every and progress.step % settings.save_every == 0:
+                    self._save()
+        finally:
+            await batches.close()
         await self._evaluate(stage.name)
 
     def _appraise(self, batch: list[Scored]) -> None:
         self.parts.learner.appraise(batch, self.settings.microbatch_tokens)
+
+    def _recompute(self, batch: list[Scored]) -> None:
+        self.parts.learner.recompute(batch, self.settings.microbatch_tokens)
 
     def _fix_reference(self) -> None:
         """The losses' reference is the policy as the stage found it, also after a resume."""
@@ -123,25 +138,36 @@ class Trainer:
         else:
             learner.restore_reference(checkpoint.load(self.parts.log.checkpoints / progress.reference)[0])
 
-    async def _step(self, stage: Stage, play: Plays) -> dict[str, Any]:
-        started = time.monotonic()
+    async def _step(self, stage: Stage, play: Plays, batches: Ahead) -> dict[str, Any]:
+        started, sampled = time.monotonic(), self.parts.manager.sampling.seconds
         if stage.pool and not play.pool:
             self.parts.log.forests(f"pool_{stage.name}", (await play.fill())[:64])
-        groups = await play.groups(self.progress.step, self.progress.step_in_stage)
+        groups = await batches.groups(self.progress.step_in_stage)
         if not stage.pool:
             self.parts.log.forests(f"step_{self.progress.step + 1}", groups)
         batch = await play.score(groups)
         played = time.monotonic()
         metrics = describe(groups, batch) | await play.metrics()
-        weights = [s.weight for s in batch]
-        if any(weights):
-            metrics |= self._learn(stage, play.losses, batch)
-            version = self.parts.engine.version + 1
-            self.parts.engine.load(self.parts.model, version)
+        metrics |= staleness(batch, self.parts.engine.version) | divergence(batch)
+        if any(scored.weight for scored in batch):
+            metrics |= await to_the_end(self._update(stage, play.losses, batch))
+            self._warned = self._warned or warn(metrics, self._dtypes())
         learned = time.monotonic()
         metrics |= {"seconds_rollout": played - started, "seconds_update": learned - played}
+        busy = self.parts.manager.sampling.seconds - sampled
+        metrics["engine_idle"] = max(0.0, 1 - busy / (learned - started))
         tokens = sum(len(turn.action) + len(turn.context) for g in groups for turn in g.turns)
         metrics |= {"tokens_per_second": tokens / (learned - started), "skipped_steps": self.parts.learner.skipped}
+        return metrics
+
+    async def _update(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:
+        """Learn and publish. Beside an engine with weights of its own, sampling goes on meanwhile."""
+        engine = self.parts.engine
+        if engine.shares_weights:
+            metrics = self._learn(stage, losses, batch)
+        else:
+            metrics = await asyncio.to_thread(self._learn, stage, losses, batch)
+        await engine.load(self.parts.model, engine.version + 1)
         return metrics
 
     def _learn(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:
@@ -159,7 +185,16 @@ class Trainer:
                     part, weights, losses, lr=lr, microbatch_tokens=settings.microbatch_tokens
                 )
             )
-        return _together(taken)
+        first = taken[0].get("approx_kl")  # before the first step: between the sampler and the learner
+        measured = {"sampler_kl": first} if first is not None and batch[0].proximal is None else {}
+        return _together(taken) | measured
+
+    def _dtypes(self) -> tuple[str, str]:
+        """The learner's and the engine's."""
+        own = str(next(self.parts.model.parameters()).dtype).removeprefix("torch.")
+        engine = self.settings.engine
+        said = engine.get("dtype", "auto") if isinstance(engine, dict) else "auto"
+        return own, own if said == "auto" else str(said)
 
     def _lr_factor(self, stage: Stage) -> float:
         """The schedule at the current step of the stage, in (0, 1]."""
@@ -182,14 +217,14 @@ class Trainer:
         self.parts.log.metrics(step, {"evaluation": name, **scores, "eval/errors": result.errors})
         self.parts.reporter.evaluated(name, step, result)
 
-    def _restore(self) -> None:
+    async def _restore(self) -> None:
         found = checkpoint.latest(self.parts.log.checkpoints)
         if found is None:
             self.parts.log.forget_after(0)
             return
         tensors, state = checkpoint.load(found)
         self.parts.learner.load_state_tensors(tensors)
-        self.parts.engine.load(self.parts.model, state["version"])
+        await self.parts.engine.load(self.parts.model, state["version"])
         self.parts.learner.skipped = state["skipped"]
         self.progress = Progress(**state["progress"])
         self.parts.log.forget_after(state["rows"])
@@ -205,6 +240,20 @@ class Trainer:
         tensors = self.parts.learner.state_tensors()
         folder, name = self.parts.log.checkpoints, f"step_{progress.step}"
         checkpoint.save(folder, name, self.parts.model, self.parts.tokenizer, tensors, state)
+
+
+async def to_the_end(job: Coroutine[Any, Any, T]) -> T:
+    """The result of `job`, which is not interrupted; a cancellation that came meanwhile comes after it."""
+    running = asyncio.ensure_future(job)
+    cancelled = False
+    while not running.done():
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled and (task := asyncio.current_task()):
+        task.cancel()
+    return running.result()
 
 
 def _split(batch: list[Scored], parts: int) -> list[list[Scored]]:

@@ -21,7 +21,7 @@ class Request:
 
     __slots__ = (
         "entropy", "eos", "finish", "future", "ids", "limit", "logprobs", "parent", "pieces", "prompt_length",
-        "random", "resident", "sampling", "scores", "session", "stop", "version",
+        "random", "resident", "sampling", "scores", "session", "stop", "version", "versions",
     )  # fmt: skip
 
     resident: Resident
@@ -55,6 +55,7 @@ class Request:
             self.stop.add(pieces[index])
         self.finish: Literal["stop", "eos", "length"] = "length"
         self.logprobs: list[float] = []
+        self.versions: list[int] = []
         self.entropy: list[float] = []
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -74,6 +75,7 @@ class Request:
         self.ids.append(index)
         self.resident.cached += 1
         self.logprobs.append(logprob)
+        self.versions.append(self.version)
         self.entropy.append(entropy)
         if index in self.eos:
             self.finish = "eos"
@@ -86,8 +88,8 @@ class Request:
     def restart(self, version: int) -> None:
         """The weights changed under way: sampled tokens stay, scores are computed anew."""
         self.resident.cached = 0
+        self.version = version
         if self.scores:
-            self.version = version
             self.logprobs.clear()
             self.entropy.clear()
 
@@ -97,13 +99,14 @@ class Request:
             self.future.set_result(None)
 
     def sample(self) -> Sample:
-        """What was sampled. version: that of the first token's weights."""
+        """What was sampled."""
         ids = self.ids[self.prompt_length :]
         shown = ids[:-1] if self.finish == "eos" else ids
         text = b"".join(self.pieces[i] for i in shown).decode(errors="replace")
-        tokens = Tokens(tuple(ids), tuple(self.logprobs), tuple(self.entropy), self.version)
+        tokens = Tokens(tuple(ids), tuple(self.logprobs), tuple(self.entropy), tuple(self.versions))
         return Sample(tokens, text, self.finish)
 
     def scored(self) -> Tokens:
         """The prompt with what the model thinks of it."""
-        return Tokens(tuple(self.ids), (0.0, *self.logprobs), (0.0, *self.entropy), self.version)
+        versions = (self.version,) * len(self.ids)
+        return Tokens(tuple(self.ids), (0.0, *self.logprobs), (0.0, *self.entropy), versions)

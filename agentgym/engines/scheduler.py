@@ -15,6 +15,7 @@ from agentgym.engines.attention import DecodeAttention, ExtendAttention, Span
 from agentgym.engines.calls import Request
 from agentgym.engines.decode_rows import Rows
 from agentgym.engines.kv_cache import KVCache
+from agentgym.engines.prompts import checked_ids, eos_ids, sample_limit
 from agentgym.engines.residents import Slots
 from agentgym.engines.sampling import describe, draw
 from agentgym.engines.stop import token_bytes
@@ -37,17 +38,18 @@ class TorchEngine:
     prefilled, decoded: tokens computed in either way since the start.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, config: Torch) -> None:
+    def __init__(self, model: Any, tokenizer: Any, config: Torch, *, shares_weights: bool = True) -> None:
         self.version = 0
+        self.shares_weights = shares_weights
         self.model = model.eval()
         self.config = config
         limit = getattr(model.config, "max_position_embeddings", None) or config.max_len
         self.max_len = min(config.max_len, limit)
-        self.prefilled = self.decoded = 0
+        self.prefilled = self.decoded = self.reused = 0
         self._decoder = choose_decoder(model, self.max_len)
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
         self._bytes = token_bytes(tokenizer, self.vocab_size)
-        self._eos = _eos_ids(model, tokenizer)
+        self._eos = eos_ids(model, tokenizer)
         self._weight = next(model.parameters()).detach()
         self._device = self._weight.device
         self._running: asyncio.Task[None] | None = None
@@ -82,23 +84,15 @@ class TorchEngine:
     ) -> Sample:
         """See `Engine`. Raises EngineError when the prompt leaves no room for a token, and when prompt and sample
         could pass the window."""
-        prompt = self._checked(ids)
-        if sampling.window is not None and len(prompt) + sampling.max_tokens > sampling.window:
-            raise EngineError(
-                f"the prompt has {len(prompt)} tokens and {sampling.max_tokens} more are wanted: more than the "
-                f"window of {sampling.window}"
-            )
-        if len(prompt) >= self.max_len:
-            raise EngineError(
-                f"the prompt has {len(prompt)} tokens and max_len is {self.max_len}: no room for a sample"
-            )
+        prompt = checked_ids(ids, self.vocab_size)
+        limit = sample_limit(len(prompt), sampling, self.max_len)
         if session is not None and any(r.session == session for r in self._requests()):
             raise EngineError(f"session {session!r} is already sampling; a session has one call at a time")
         request = Request(
             prompt,
             sampling,
             self.version,
-            limit=min(sampling.max_tokens, self.max_len - len(prompt)),
+            limit=limit,
             session=session,
             parent=parent,
             eos=self._eos,
@@ -110,7 +104,7 @@ class TorchEngine:
 
     async def score(self, ids: Sequence[int]) -> Tokens:
         """See `Engine`."""
-        request = Request(self._checked(ids), None, self.version)
+        request = Request(checked_ids(ids, self.vocab_size), None, self.version)
         if len(request.ids) > self.max_len:
             raise EngineError(f"the sequence has {len(request.ids)} tokens and max_len is {self.max_len}")
         await self._submit(request)
@@ -126,7 +120,7 @@ class TorchEngine:
         else:
             self._slots.end_session(resident)
 
-    def load(self, weights: Any, version: int) -> None:
+    async def load(self, weights: Any, version: int) -> None:
         """See `Engine`. What was cached under the old weights is forgotten; sequences in the middle of a
         sample are computed again under the new ones before their next token."""
         if isinstance(weights, nn.Module):
@@ -172,15 +166,6 @@ class TorchEngine:
         key = hash(tuple(prompt))
         self._ordinals[key] += 1
         return f"{self.config.seed}/{self.version}/{self._ordinals[key]}/{key}"
-
-    def _checked(self, ids: Sequence[int]) -> list[int]:
-        prompt = list(ids)
-        if not prompt:
-            raise EngineError("no token ids: the prompt is empty")
-        if min(prompt) < 0 or max(prompt) >= self.vocab_size:
-            wrong = next(i for i in prompt if not 0 <= i < self.vocab_size)
-            raise EngineError(f"token id {wrong} is outside of the model's vocabulary of {self.vocab_size}")
-        return prompt
 
     async def _submit(self, request: Request) -> None:
         if self._closed:
@@ -246,6 +231,7 @@ class TorchEngine:
             resident = own
             self._slots.wake(own)
             self._cache.reserve(0, len(request.ids))
+        self.reused += shared
         if shared:
             self._slots.inherit(resident, donors[prefixes.index(shared)], shared)
         resident.ids, resident.cached, request.resident = request.ids, shared, resident
@@ -338,10 +324,3 @@ class TorchEngine:
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, device=self._device)
-
-
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokenizer's end-of-turn id and those of the model's generation config."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in (*listed, tokenizer.eos_token_id) if i is not None)

@@ -50,6 +50,6 @@ class Torch:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ConfigError(f"engine torch: device={self.device!r}, but torch sees no GPU here; use device=cpu")
         dtype = weight.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
-        if weight.dtype != dtype or weight.device.type != device.type:
+        if own := weight.dtype != dtype or weight.device.type != device.type:
             model = copy.deepcopy(model).to(device=device, dtype=dtype)
-        return TorchEngine(model, tokenizer, self)
+        return TorchEngine(model, tokenizer, self, shares_weights=not own)

@@ -57,10 +57,8 @@ def load_policy(
     logging.disable_progress_bar()
     random.seed(seed)
     torch.manual_seed(seed)
-    if name in nano.TOKENIZERS:
-        model, tokenizer = nano.model(seed, name), nano.tokenizer(name)
-    else:
-        model, tokenizer = _from_hub(name)
+    tokenizer = load_tokenizer(name)
+    model = nano.model(seed, name) if name in nano.TOKENIZERS else _from_hub(name)
     model = model.to(device=device, dtype=resolve_dtype(dtype, device))
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # the policy that learns is the one that was sampled
@@ -68,6 +66,17 @@ def load_policy(
     if lora and lora.rank:
         model = _with_lora(model, lora)
     return model, tokenizer
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer alone. Raises ConfigError when there is none."""
+    if name in nano.TOKENIZERS:
+        return nano.tokenizer(name)
+    check_model(name)
+    try:
+        return _tokenizer(name)
+    except Exception as error:
+        raise ConfigError(f"model={name}: no tokenizer could be loaded: {_first_line(error)}") from error
 
 
 def resolve_dtype(dtype: str, device: str) -> torch.dtype:
@@ -106,20 +115,30 @@ def check_model(name: str) -> None:
         )
 
 
-def _from_hub(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def hollow(name: str) -> PreTrainedModel:
+    """The model without numbers in it, from its configuration alone. Raises ConfigError as `load_policy` does."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     check_model(name)
+    with torch.device("meta"):
+        if name in nano.TOKENIZERS:
+            return nano.model(0, name)
+        try:
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name))
+        except Exception as error:
+            raise ConfigError(f"model={name}: no model could be made: {_first_line(error)}") from error
+
+
+def _from_hub(name: str) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
-    try:
-        tokenizer = _tokenizer(name)
-    except Exception as error:
-        raise ConfigError(f"model={name}: no tokenizer could be loaded: {_first_line(error)}") from error
     try:
         if (Path(name) / _ADAPTER).is_file():
             from peft import AutoPeftModelForCausalLM
 
-            return AutoPeftModelForCausalLM.from_pretrained(name, dtype="auto").merge_and_unload(), tokenizer
-        return AutoModelForCausalLM.from_pretrained(name, dtype="auto"), tokenizer
+            return AutoPeftModelForCausalLM.from_pretrained(name, dtype="auto").merge_and_unload()
+        return AutoModelForCausalLM.from_pretrained(name, dtype="auto")
     except Exception as error:
         raise ConfigError(f"model={name}: no model could be loaded: {_first_line(error)}") from error
 

@@ -23,3 +23,11 @@ def describe(functions: Sequence[Mapping[str, Any]]) -> str:
 def list_functions(functions: Sequence[Mapping[str, Any]]) -> str:
     """A line of JSON a function."""
     return "\n".join(write_json(function) for function in functions)
+
+
+def with_tools_described(messages: Sequence[dict[str, Any]], functions: Sequence[Any]) -> list[dict[str, Any]]:
+    """The messages with the functions in words, at the end of the system message."""
+    if messages[0]["role"] != "system":
+        return [{"role": "system", "content": describe(functions)}, *messages]
+    system, *others = messages
+    return [{**system, "content": f"{system['content']}\n\n{describe(functions)}"}, *others]

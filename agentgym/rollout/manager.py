@@ -7,11 +7,12 @@ import logging
 import math
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from agentgym.busy import Busy
 from agentgym.engine import Engine, Sample
 from agentgym.env import EnvConfig
 from agentgym.errors import UserError
@@ -46,10 +47,11 @@ class Guard:
 
 
 class Manager:
-    """The one place where episodes run.
+    """The one place where episodes run, of as many runs at a time as are asked for.
 
     partners: engines that speak in the policy's place, by agent. parked: walks with a live environment that nobody
-    plays, by name: forked, or stopped before their end.
+    plays, by name: forked, or stopped before their end. outcomes: of the run that ended last. sampling: how long
+    the engine had something to do for it.
     """
 
     def __init__(
@@ -68,25 +70,37 @@ class Manager:
         self.outcomes: Counter[Outcome] = Counter()
         self.running: dict[str, tuple[float, Walk]] = {}
         self.parked: dict[str, Walk] = {}
-        self.first_error = ""
+        self.sampling = Busy()
         self._deadlines: dict[str, asyncio.Timeout] = {}
+        self._tallies: dict[str, Counter[Outcome]] = defaultdict(Counter)  # by group, as are the next
+        self._errors: dict[str, str] = {}
         self._pool: Pool | None = None
+        self._runs = 0  # under way; they share the pool
         self._gate = Lockstep() if self.guard.deterministic else None
 
     async def run(
         self, strategy: RolloutStrategy, tasks: Sequence[tuple[str, Task]], seed: int, group_size: int
     ) -> list[Group]:
-        """One group for each `(group id, task)`, in their order. Raises TooManyErrors."""
-        self.outcomes, self.first_error = Counter(), ""
+        """One group for each `(group id, task)`, in their order; no two runs at a time share an id. Raises
+        TooManyErrors."""
         groups = [Group(group_id, task) for group_id, task in tasks]
+        ids = {group.id for group in groups}
         size = sys.maxsize if self._gate else self.guard.concurrency  # the gate waits for all that have begun
+        self._pool = self._pool or Pool(size)
+        self._runs += 1
         try:
-            async with Pool(size) as self._pool, asyncio.TaskGroup() as running:
+            async with asyncio.TaskGroup() as running:
                 for index, group in enumerate(groups):
                     running.create_task(strategy.run(self, group, hash((seed, index)), group_size))
         finally:
-            await asyncio.gather(*(self.give_up(walk) for walk in list(self.parked.values())))
-        check_share(self.outcomes, self.guard.max_error_frac, self.first_error)
+            left = [walk for walk in self.parked.values() if walk.group.id in ids]
+            await asyncio.gather(*(self.give_up(walk) for walk in left))
+            self._runs -= 1
+            if not self._runs:
+                self._pool = None
+            self.outcomes = sum((self._tallies.pop(i) for i in ids & {*self._tallies}), Counter())
+            errors = [self._errors.pop(group.id) for group in groups if group.id in self._errors]
+        check_share(self.outcomes, self.guard.max_error_frac, next(iter(errors), ""))
         return groups
 
     async def play(
@@ -148,14 +162,16 @@ class Manager:
         """Let the policy speak, or go on from what was `said` for it, when it is the walk's turn."""
         if self._gate:
             await self._wait_for_others(self._gate, walk.name)
-        return await walk.sample(said)
+        with self.sampling:
+            return await walk.sample(said)
 
     async def score(self, name: str, ids: Sequence[int]) -> Tokens:
         """What the policy thinks of `ids`, when it is the turn of `name`: an episode's in play, or one that
         joined."""
         if self._gate:
             await self._wait_for_others(self._gate, name)
-        return await self.engine.score(ids)
+        with self.sampling:
+            return await self.engine.score(ids)
 
     async def _admit(self, name: str, job: Coroutine[Any, Any, T]) -> T:
         """The result of `job`, which plays an episode, once there was room for it."""
@@ -203,7 +219,7 @@ class Manager:
 
     def _count(self, walk: Walk) -> None:
         if walk.outcome is not None:
-            self.outcomes[walk.outcome] += 1
+            self._tallies[walk.group.id][walk.outcome] += 1
 
     async def _policy_move(self, walk: Walk) -> None:
         await walk.apply(await self.sample(walk))
@@ -223,7 +239,7 @@ class Manager:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         log.warning("episode %s: %s (%s)%s", walk.name, outcome, reason, "" if last else "; trying again")
         log.debug("episode %s", walk.name, exc_info=error)
-        self.first_error = self.first_error or f"{outcome} ({reason})"
+        self._errors.setdefault(walk.group.id, f"{outcome} ({reason})")
         if last:
             walk.fail(outcome, reason)
 

@@ -193,13 +193,16 @@ class Probing:
 def part(tokens: Tokens, start: int, end: int) -> Tokens:
     """A run of the tokens."""
     entropy = None if tokens.entropy is None else tokens.entropy[start:end]
-    return Tokens(tokens.ids[start:end], logprobs_of(tokens)[start:end], entropy, tokens.version)
+    versions = None if tokens.versions is None else tokens.versions[start:end]
+    return Tokens(tokens.ids[start:end], logprobs_of(tokens)[start:end], entropy, versions)
 
 
 def joined(*parts: Tokens) -> Tokens:
-    """One segment of several; entropies only if all have them, and the last one's version."""
+    """One segment of several; entropies and versions only if all have them."""
     ids = tuple(i for tokens in parts for i in tokens.ids)
     logprobs = tuple(value for tokens in parts for value in logprobs_of(tokens))
     entropies = [tokens.entropy for tokens in parts if tokens.entropy is not None]
     entropy = tuple(value for values in entropies for value in values) if len(entropies) == len(parts) else None
-    return Tokens(ids, logprobs, entropy, parts[-1].version)
+    numbers = [tokens.versions for tokens in parts if tokens.versions is not None]
+    versions = tuple(value for values in numbers for value in values) if len(numbers) == len(parts) else None
+    return Tokens(ids, logprobs, entropy, versions)

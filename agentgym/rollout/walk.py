@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from agentgym.chunks import Chunks
 from agentgym.engine import Engine, Sample, Sampling
 from agentgym.env import Env, begins_anew, forgets, truncated_by
-from agentgym.errors import ConfigError, EnvError
+from agentgym.errors import ConfigError, EngineError, EnvError
 from agentgym.renderer import Renderer
 from agentgym.types import Group, Observation, Outcome, Source, Tokens, Turn
 
@@ -131,6 +131,8 @@ class Walk:
 
     async def apply(self, sample: Sample, source: Source = "on_policy") -> None:
         """Give the environment what was said, and take in what it answers."""
+        if sample.finish == "length" and not sample.tokens.ids:
+            return self._run_out()
         turn = self._turn(sample.tokens)
         turn.text, turn.source = sample.text, source
         self.ids += sample.tokens.ids
@@ -155,13 +157,27 @@ class Walk:
             self._open()
             self._recalled = ()
         else:
-            self._pending = self.renderer.extend(result.observation)
+            self._pending = self.renderer.extend(result.observation, ended=sample.finish == "eos")
             self.ids += self._pending
             self._carry_over()
         if self.outcome is None and (sample.finish == "length" or self.budget < 1):
             self.outcome = Outcome.MAX_TOKENS
             turn.reward += self.env.unfinished_reward()
         turn.outcome = self.outcome
+
+    def _run_out(self) -> None:
+        """End where there was no room to speak. Raises EngineError where that is so from the start."""
+        if self.at_start:
+            raise EngineError("the prompt alone is longer than what the model takes")
+        last = self._last_turn()
+        last.reward += self.env.unfinished_reward()
+        self.outcome = last.outcome = Outcome.MAX_TOKENS
+
+    def _last_turn(self) -> Turn:
+        """The last one, or one without an action: where there is none, and where it is another walk's as well."""
+        if len(self.turns) == self._last_fork:
+            self.turns.append(self._turn(Tokens(())))
+        return self.turns[-1]
 
     def _open(self) -> None:
         """What was shown last is the prompt, and all that the policy sees."""
@@ -259,10 +275,9 @@ class Walk:
 
     def fail(self, outcome: Outcome, reason: str) -> None:
         """Record that the machinery failed: the episode counts, and nobody learns from it."""
-        if len(self.turns) == self._last_fork:  # its last turn, if any, is another's as well
-            self.turns.append(self._turn(Tokens(())))
-        self.outcome = self.turns[-1].outcome = outcome
-        self.turns[-1].info["error"] = reason
+        last = self._last_turn()
+        self.outcome = last.outcome = outcome
+        last.info["error"] = reason
 
     def cancel(self) -> None:
         """Record that the episode was given up: its turns stay, and nobody learns from the last."""

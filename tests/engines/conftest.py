@@ -1,4 +1,4 @@
-"""Small random models and a byte-level BPE for the engine's tests."""
+"""Small random models and a byte-level BPE for the engines' tests; those without models load none of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
-import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
 SIZES = {
     "vocab_size": 400,
@@ -34,6 +30,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def _build(family: str, **changes: Any) -> Any:
+    import torch
+    import transformers
+
     config = getattr(transformers, f"{family}Config")(**{**SIZES, **FAMILIES.get(family, {}), **changes})
     torch.manual_seed(0)
     model = getattr(transformers, f"{family}ForCausalLM")(config)
@@ -53,6 +52,9 @@ def build() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A byte-level BPE of 400 tokens with `<|end|>` as its end-of-turn token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -90,6 +90,19 @@ async def test_the_end_of_turn_token_is_in_the_ids_but_not_in_the_text(build: Bu
     assert list(early.tokens.ids) == script[1:4]
 
 
+async def test_what_the_chat_template_ends_a_turn_with_ends_it(build: Build, tokenizer: Any) -> None:
+    gemma = copy.deepcopy(tokenizer)  # whose end-of-sequence token is another
+    gemma.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
+    gemma.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|turn|>\n{% endfor %}"
+    turn = gemma.convert_tokens_to_ids("<|turn|>")
+    assert turn not in (gemma.eos_token_id, START)
+    script = [START, *bytes_of(gemma, "42"), turn, 5]
+    sample = await start(parrot(build, script), gemma).sample([START], GREEDY)
+    assert (sample.finish, sample.text) == ("eos", "42")
+    assert list(sample.tokens.ids) == script[1:-1]
+    assert (await start(parrot(build, script), tokenizer).sample([START], GREEDY)).finish == "length"
+
+
 async def test_the_text_is_what_the_tokenizer_decodes(build: Build, tokenizer: Any) -> None:
     engine = start(build("Qwen2"), tokenizer)
     sample = await engine.sample([1, 2], Sampling(max_tokens=100))
@@ -108,19 +121,23 @@ async def test_new_weights_forget_what_the_old_ones_computed(build: Build, token
     first = await engine.sample(prompt, Sampling(max_tokens=5, temperature=0), session="a")
     running = asyncio.create_task(engine.sample([7, 8, 9], Sampling(max_tokens=60, temperature=0)))
     await decoding(engine, 15)
-    engine.load(other.state_dict(), version=3)
+    await engine.load(other.state_dict(), version=3)
     fresh = start(other, tokenizer)
     ids = [*prompt, *first.tokens.ids, 3]
     kept, anew = [await e.sample(ids, Sampling(max_tokens=8, temperature=0), session="a") for e in (engine, fresh)]
-    assert (first.tokens.version, kept.tokens.version) == (0, 3)
+    assert (first.tokens.versions, kept.tokens.versions) == ((0,) * 5, (3,) * 8)
     assert kept.tokens.ids == anew.tokens.ids
     assert kept.tokens.logprobs == pytest.approx(anew.tokens.logprobs, abs=1e-5)
     crossed = await running
+    assert crossed.tokens.versions is not None
+    old = crossed.tokens.versions.count(0)
+    assert 5 <= old < 40
+    assert crossed.tokens.versions == (0,) * old + (3,) * (len(crossed.tokens) - old)
     scored = await fresh.score([7, 8, 9, *crossed.tokens.ids])
     assert scored.logprobs is not None
     assert crossed.tokens.logprobs is not None
-    assert crossed.tokens.logprobs[-20:] == pytest.approx(scored.logprobs[-20:], abs=1e-4)
-    assert crossed.tokens.logprobs[:5] != pytest.approx(scored.logprobs[3:8], abs=1e-4)
+    assert crossed.tokens.logprobs[old:] == pytest.approx(scored.logprobs[3 + old :], abs=1e-4)
+    assert crossed.tokens.logprobs[:old] != pytest.approx(scored.logprobs[3 : 3 + old], abs=1e-4)
 
 
 async def test_training_the_module_in_place_changes_what_is_sampled(build: Build, tokenizer: Any) -> None:
@@ -135,14 +152,14 @@ async def test_training_the_module_in_place_changes_what_is_sampled(build: Build
         each.train()
         each(input_ids=ids, labels=ids).loss.backward()
         optimiser.step()
-    engine.load(model, version=1)
+    await engine.load(model, version=1)
     for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
     scored, wanted = await engine.score([1, 2, 3, 4, 5]), await start(plain, tokenizer).score([1, 2, 3, 4, 5])
-    assert scored.version == 1
+    assert scored.versions == (1,) * 5
     assert scored.logprobs == pytest.approx(wanted.logprobs, abs=1e-5)
     model.load_state_dict(build("Qwen2").state_dict(), assign=True)  # parameters elsewhere in memory
-    engine.load(model, version=2)
+    await engine.load(model, version=2)
     original = await start(build("Qwen2"), tokenizer).score([1, 2, 3, 4, 5])
     assert (await engine.score([1, 2, 3, 4, 5])).logprobs == pytest.approx(original.logprobs, abs=1e-5)
 
@@ -203,7 +220,7 @@ async def test_calls_that_cannot_be_answered_say_why(build: Build, tokenizer: An
     with pytest.raises(EngineError, match="empty"):
         await engine.sample([], Sampling())
     with pytest.raises(EngineError, match="not str"):
-        engine.load("somewhere", version=1)
+        await engine.load("somewhere", version=1)
     last = await engine.sample([1] * 29, Sampling(max_tokens=10))
     assert (len(last.tokens), last.finish) == (1, "length")
     first = asyncio.create_task(engine.sample([1, 2], Sampling(max_tokens=9), session="a"))
@@ -259,6 +276,6 @@ async def test_a_model_in_another_dtype_is_copied_and_kept_up_to_date(build: Bui
     with torch.no_grad():
         model.lm_head.weight.mul_(0.5)
     assert (await engine.score([1, 2, 3])).logprobs == before.logprobs
-    engine.load(model, version=1)
+    await engine.load(model, version=1)
     wanted = await start(copy.deepcopy(model).float(), tokenizer).score([1, 2, 3])
     assert (await engine.score([1, 2, 3])).logprobs == pytest.approx(wanted.logprobs, abs=1e-6)

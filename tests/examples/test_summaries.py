@@ -15,7 +15,6 @@ from agentgym.services import Services
 from tests.llms.server import Server, error, running
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "summaries.py"
-pytest.importorskip("openai", reason="the extra openai is not installed")
 
 
 def load() -> Any:

@@ -107,7 +107,7 @@ class Letters:
     def open(self, messages: Any) -> tuple[int, ...]:
         return ids_of("P")
 
-    def extend(self, observation: Any) -> tuple[int, ...]:
+    def extend(self, observation: Any, *, ended: bool = True) -> tuple[int, ...]:
         return ids_of(observation)
 
     def speak(self, text: str, *, end: bool) -> tuple[int, ...]:
@@ -133,14 +133,14 @@ class Tabular:
             said += self.policy.letter(state + said, rng)
         logprobs = tuple(self.policy.logprob(state + said[: i + 1], state + said[:i]) for i in range(len(said)))
         finish = "stop" if said[-1:] in STOP else "length"
-        return Sample(Tokens(ids_of(said), logprobs, (0.0,) * len(said), 0), said, finish)
+        return Sample(Tokens(ids_of(said), logprobs, (0.0,) * len(said), (0,) * len(said)), said, finish)
 
     async def score(self, ids: Sequence[int]) -> Tokens:
         logprobs = []
         for i, token in enumerate(ids):
             before, now = said_in(ids[:i]), said_in(ids[: i + 1])
             logprobs.append(self.policy.logprob(now, before) if token < len(LETTERS) else 0.0)
-        return Tokens(tuple(ids), tuple(logprobs), (0.0,) * len(ids), 0)
+        return Tokens(tuple(ids), tuple(logprobs), (0.0,) * len(ids), (0,) * len(ids))
 
     def release(self, session: str) -> None:
         """Nothing is kept."""

@@ -32,6 +32,7 @@ class Script:
     version = 0
     max_len = 10**9
     vocab_size = VOCAB
+    reused, shares_weights = 0, True
 
     def __post_init__(self) -> None:
         self.sessions: dict[str, int] = {}
@@ -45,7 +46,7 @@ class Script:
         self.sessions[session] = depth + 1
         value, logprob = self.entropy(session, depth), self.logprob(session, depth)
         new = tuple(next(self._ids) for _ in range(self.length))
-        tokens = Tokens(new, (logprob,) * self.length, (value,) * self.length, self.version)
+        tokens = Tokens(new, (logprob,) * self.length, (value,) * self.length, (self.version,) * self.length)
         return Sample(tokens, self.say(session, depth), "eos")
 
     def release(self, session: str) -> None:

@@ -184,3 +184,40 @@ async def test_the_oldest_episode_is_known(manager: Make, moody: Any) -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+class Halfway:
+    """Plays a turn of every episode, waits for `go`, and plays on: until then all of them are parked."""
+
+    def __init__(self) -> None:
+        self.parked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def run(self, manager: Manager, group: Group, seed: int, group_size: int) -> None:
+        walk = await manager.play(group, seed, f"{group.id}/0", turns=1)
+        self.parked.set()
+        await self.go.wait()
+        await manager.play_on(walk)
+        walk.commit()
+
+
+async def test_runs_at_the_same_time_do_not_reach_each_other(manager: Make, moody: Any) -> None:
+    """One fails and one is cancelled while a third has an episode parked, which then goes on."""
+    env = moody({"b": "raise", "c": "hang"})
+    played, strategy = manager(env, retries=0, max_error_frac=0.0, concurrency=4), Halfway()
+    third = asyncio.create_task(played.run(strategy, tasks("a"), 0, 1))
+    await strategy.parked.wait()
+    with pytest.raises(TooManyErrors, match=r"1 of 2 .*on fire"):
+        await play(played, "b", "d")
+    assert played.outcomes == {Outcome.DONE: 1, Outcome.ENV_ERROR: 1}
+    hanging = asyncio.create_task(play(played, "c"))
+    while not env.hanging:
+        assert not hanging.done()
+        await asyncio.sleep(0)
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+    strategy.go.set()
+    [group] = await third
+    assert (outcomes(group), group.returns()) == ([Outcome.DONE], [2.0])
+    assert played.outcomes == {Outcome.DONE: 1}
+    assert env.open == set()

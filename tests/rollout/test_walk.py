@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from agentgym.config import build
+from agentgym.engine import Sample
+from agentgym.env import Env, StepResult
 from agentgym.models.chat import Chat
 from agentgym.rollout.demonstrations import Demonstrations
 from agentgym.rollout.manager import Manager
 from agentgym.rollout.walk import Limits, Walk
 from agentgym.services import Services
-from agentgym.types import Group, Outcome, Task
+from agentgym.types import Group, Observation, Outcome, Task, Tokens
 
 Begin = Callable[..., Any]
 
@@ -164,3 +166,32 @@ async def test_a_walk_that_fails_after_a_fork_is_a_trajectory_of_its_own(begin: 
     assert [turn.parent for turn in group.turns] == [None, 0, 0]
     assert [turn.outcome for turn in group.turns] == [None, Outcome.ENV_ERROR, Outcome.DONE]
     assert group.turns[1].action.ids == ()
+
+
+class Asks(Env):
+    """Has its policy stop at a full stop, and then asks on."""
+
+    stop = (".",)
+
+    async def start(self, task: Task, rng: random.Random) -> Observation:
+        return [{"role": "user", "content": task.prompt}]  # type: ignore[typeddict-item]
+
+    async def act(self, action: str) -> StepResult:
+        return StepResult([{"role": "user", "content": "And?"}], 0.0, False, False, {})
+
+
+@pytest.mark.parametrize("finish", ["stop", "eos"])
+async def test_messages_come_after_the_end_of_the_turn(engine: Any, chat: Chat, moody: Any, finish: Any) -> None:
+    """Which is written for the policy where a stop text kept it from doing so."""
+    async with Services() as services:
+        env = Asks(moody(turns=1), services)
+        walk = Walk(Group("g", Task("t", "Hello", "")), env, engine, chat, Limits(400), 0, "w")
+        await walk.start()
+        ids = chat.speak("So.", end=finish == "eos")
+        tokens = Tokens(ids, (0.0,) * len(ids), (0.0,) * len(ids), (0,) * len(ids))
+        await walk.apply(Sample(tokens, "So.", finish))
+        assert chat.decode(walk.ids).endswith(
+            "So.<|im_end|>\n<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\n"
+        )
+        assert walk.turns[0].action.ids == ids
+        await walk.close()

@@ -117,5 +117,5 @@ def policy() -> Policy:
     weight = 1 / sum(scored.length for scored in batch)
     for _ in range(16):
         taught.learner.update(batch, [weight] * len(batch), [Sft()], lr=3e-3, microbatch_tokens=4096)
-    engine.load(model, 1)
+    asyncio.run(engine.load(model, 1))
     return taught

@@ -248,7 +248,7 @@ class Letters:
     def open(self, messages: Any) -> tuple[int, ...]:
         return tuple(map(ord, "".join(message["content"] for message in messages)))
 
-    def extend(self, observation: Any) -> tuple[int, ...]:
+    def extend(self, observation: Any, *, ended: bool = True) -> tuple[int, ...]:
         return tuple(map(ord, observation))
 
     def speak(self, text: str, *, end: bool) -> tuple[int, ...]:
@@ -261,14 +261,15 @@ class Letters:
 class Obedient:
     """An engine whose policy goes through the only door when it is told to go, and else stays."""
 
-    version, max_len, vocab_size = 0, 10**6, 0x110000
+    version, max_len, vocab_size, reused, shares_weights = 0, 10**6, 0x110000, 0, True
 
     async def sample(self, ids: Any, sampling: Any, *, session: Any = None, parent: Any = None) -> Sample:
         told = "".join(map(chr, ids))
         door = told.rpartition("Doors: ")[2].partition(".")[0]
         text = f"<go>{door}</go>" if told.startswith("go\n\n") else "No."
         letters = tuple(map(ord, text))
-        return Sample(Tokens(letters, (0.0,) * len(letters), (0.0,) * len(letters), 0), text, "eos")
+        zeros = (0.0,) * len(letters)
+        return Sample(Tokens(letters, zeros, zeros, (0,) * len(letters)), text, "eos")
 
     async def score(self, ids: Any) -> Tokens:
         raise NotImplementedError
@@ -276,7 +277,7 @@ class Obedient:
     def release(self, session: str) -> None:
         """Nothing is kept."""
 
-    def load(self, weights: Any, version: int) -> None:
+    async def load(self, weights: Any, version: int) -> None:
         raise NotImplementedError
 
     async def close(self) -> None:

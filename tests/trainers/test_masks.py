@@ -75,7 +75,7 @@ async def test_no_record_about_observations_reaches_the_loss(policy: Any) -> Non
         before = float(loss_of(policy, scored, PpoClip()).detach())
         for turn in scored.turns:
             n = len(turn.context)
-            turn.context = replace(turn.context, logprobs=(-9.0,) * n, entropy=(9.0,) * n, version=7)
+            turn.context = replace(turn.context, logprobs=(-9.0,) * n, entropy=(9.0,) * n, versions=(7,) * n)
         assert float(loss_of(policy, scored, PpoClip()).detach()) == before
 
 

@@ -1,0 +1,89 @@
+"""The engine `openai`: the policy is a model behind an OpenAI-like server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentgym.api.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from agentgym.engines.chat_engine import ChatEngine
+    from agentgym.engines.chat_pieces import ChatPieces
+    from agentgym.engines.token_engine import TokenEngine
+
+_NO_TRAINING = {
+    "chat": "engine openai cannot train with form=chat: a chat API returns no token ids, so nobody knows what "
+    "was sampled; evaluate with it, or train with engine=torch",
+    "tokens": "engine openai cannot train: this server's weights cannot be set from here; evaluate with it, or "
+    "train with engine=torch",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Openai(ApiSettings):
+    """Fields as in ApiSettings, and:
+
+    form: `chat`, any server of chat completions, with no model and no tokenizer here; `tokens`, a server that
+    takes and returns token ids (vLLM), with the model's tokenizer here. max_len: tokens that a conversation may
+    have (None: as many as the server takes, and with form=tokens as the model). top_logprobs: likeliest tokens to
+    ask for at each token, for log-probabilities and entropies (0: with form=chat neither, with form=tokens no
+    entropies). extra: more fields of every request. leave_out: fields that the server refuses.
+
+    Of form=chat alone: continues: the server goes on with an assistant's message when asked to (vLLM).
+    calls_tools: it takes tools and returns calls; where it does not, both are text. stops: most stop texts that
+    it takes in a request; others are looked for here, and what was said after them is paid for nothing.
+    limit_field: what it calls the limit of an answer. vocab_size: of the model, as far as that is known;
+    entropies are compared to it.
+
+    Of form=tokens alone: served_as: the model's name at the server, where that is not `model`. raw_logprobs: the
+    server's log-probabilities are those of temperature 1, whatever it samples at (vLLM: --logprobs-mode
+    raw_logprobs, its default).
+    """
+
+    form: Literal["chat", "tokens"] = "chat"
+    concurrency: int = 256
+    patience: float = 240.0
+    max_len: int | None = None
+    top_logprobs: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+    leave_out: tuple[str, ...] = ()
+    continues: bool = False
+    calls_tools: bool = True
+    stops: int = 4
+    limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    vocab_size: int = 200_000
+    served_as: str = ""
+    raw_logprobs: bool = True
+
+    def __post_init__(self) -> None:
+        ApiSettings.__post_init__(self)
+        for name in ("max_len", "vocab_size"):
+            value = getattr(self, name)
+            if value is not None and value < 2:
+                raise ValueError(f"{name} must be at least 2, not {value}")
+        for name in ("top_logprobs", "stops"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+
+    @property
+    def refuses_training(self) -> str:
+        """Why nothing can be trained with this engine."""
+        return _NO_TRAINING[self.form]
+
+    @property
+    def brings_model(self) -> bool:
+        """Whether the policy is at the server alone, so that there is no model and no tokenizer here."""
+        return self.form == "chat"
+
+    def reach(self, model: str, chat: ChatPieces) -> ChatEngine:
+        """An engine for a model at the server. Raises ConfigError without the package or the key."""
+        from agentgym.engines.chat_engine import ChatEngine
+
+        return ChatEngine(self, model, chat)
+
+    def start(self, model: Any, tokenizer: Any) -> TokenEngine:
+        """An engine for what the server serves of `model`. Raises ConfigError without the package or the key."""
+        from agentgym.engines.token_engine import TokenEngine
+
+        return TokenEngine(self, model, tokenizer)

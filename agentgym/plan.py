@@ -1,0 +1,144 @@
+"""`agentgym plan`: what a run needs of GPUs and how fast it may be, before anyone pays for them.
+
+Memory is arithmetic on the model's shape. Speed is a roofline: what the GPU could do, times the shares of it that
+training and sampling usually reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agentgym.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from agentgym.trainers.settings import Settings
+
+OF_FLOPS, OF_BANDWIDTH = 0.4, 0.7
+"""Shares that training reaches of the peak in multiplying, and sampling of that in reading memory."""
+LAUNCH = 0.006
+"""Seconds that a decode step takes however small the model is."""
+LOGITS = 10 * 2**25
+"""Bytes of the logits that are there at a time: see trainers/token_stats.py."""
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """memory: GiB. bandwidth: TB/s. flops: dense bfloat16, TFLOP/s. The vendor's data sheets."""
+
+    memory: float
+    bandwidth: float
+    flops: float
+
+
+GPUS = {
+    "B200": Gpu(180, 8.0, 2250),
+    "H200": Gpu(141, 4.8, 989),
+    "H100": Gpu(80, 3.35, 989),
+    "A100": Gpu(80, 2.0, 312),
+    "A100-40": Gpu(40, 1.55, 312),
+    "L40S": Gpu(48, 0.86, 362),
+    "L4": Gpu(24, 0.3, 121),
+    "RTX-4090": Gpu(24, 1.0, 165),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A decoder's. trained: parameters that learn. kv_bytes: of the cache, for a token, in two bytes a number."""
+
+    parameters: int
+    trained: int
+    layers: int
+    hidden: int
+    intermediate: int
+    kv_bytes: int
+    max_len: int
+
+    @classmethod
+    def of(cls, name: str, lora_rank: int) -> Shape:
+        """From the model's configuration alone; its weights are neither read nor made."""
+        from agentgym.models.load import hollow
+
+        model = hollow(name)
+        config = model.config.get_text_config()
+        heads = config.num_attention_heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        parameters = sum(weight.numel() for weight in model.parameters())
+        matrices = [weight.shape for n, weight in model.named_parameters() if weight.ndim == 2 and "layers" in n]
+        adapters = lora_rank * sum(rows + columns for rows, columns in matrices)
+        return cls(
+            parameters,
+            adapters or parameters,
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.intermediate_size,
+            4 * config.num_hidden_layers * kv_heads * head_dim,
+            config.max_position_embeddings,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Of one GPU, in bytes: learner, engine, cache (what is left for keys and values). sequences: of full length
+    that the cache holds. sampled, trained: tokens a second over all GPUs. step: seconds."""
+
+    learner: dict[str, float]
+    engine: float
+    cache: float
+    sequences: int
+    sampled: float
+    trained: float
+    step: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for at least one sequence."""
+        return self.sequences >= 1
+
+
+def find_gpu(name: str) -> Gpu:
+    """Raises ConfigError for one that is not in the table."""
+    known = {key.lower(): gpu for key, gpu in GPUS.items()}
+    if name.lower() not in known:
+        raise ConfigError(f"gpu={name}: {did_you_mean(name, GPUS)}")
+    return known[name.lower()]
+
+
+def learner_bytes(shape: Shape, settings: Settings, gpus: int) -> dict[str, float]:
+    """Of one GPU, all states sharded over all. Activations are those of a microbatch."""
+    state = 8 if settings.optimizer == "adamw" else 4
+    per_token = 2 * (10 * shape.hidden + 3 * shape.intermediate)
+    kept = 2 * shape.hidden * shape.layers + per_token if settings.gradient_checkpointing else None
+    return {
+        "weights": 2 * shape.parameters / gpus,
+        "gradients": 2 * shape.trained / gpus,
+        "masters and optimiser": (4 + state) * shape.trained / gpus,
+        "activations": settings.microbatch_tokens * (shape.layers * per_token if kept is None else kept),
+        "logits": LOGITS,
+    }
+
+
+def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dict[str, Any]) -> Plan:
+    """engine: its fields, of which tensor_parallel_size, max_len and max_sequences count."""
+    parallel = int(engine.get("tensor_parallel_size", 1))
+    if gpus % parallel:
+        raise ConfigError(f"engine.tensor_parallel_size={parallel} does not divide gpus={gpus}")
+    length = min(int(engine.get("max_len", 4096)), shape.max_len)
+    learner = learner_bytes(shape, settings, gpus)
+    weights = 2 * shape.parameters / parallel
+    cache = 0.92 * gpu.memory * GIB - sum(learner.values()) - weights
+    replicas = gpus // parallel
+    sequences = max(0, int(cache * parallel / (shape.kv_bytes * length)))
+    asked = -(-settings.batch_size * settings.group_size // replicas)
+    together = max(1, min(asked, sequences, int(engine.get("max_sequences", 256))))
+    read = weights + together * (length / 2) * shape.kv_bytes / parallel
+    multiply = 2 * shape.parameters * together / parallel
+    tick = LAUNCH + max(read / (gpu.bandwidth * 1e12 * OF_BANDWIDTH), multiply / (gpu.flops * 1e12 * OF_FLOPS))
+    passes = 4 if settings.gradient_checkpointing else 3
+    trained = gpus * gpu.flops * 1e12 * OF_FLOPS / (2 * passes * shape.parameters)
+    sampled = replicas * together / tick
+    tokens = settings.batch_size * settings.group_size * settings.max_completion_tokens
+    return Plan(learner, weights, cache, sequences, sampled, trained, tokens / sampled + tokens / trained)

@@ -1,0 +1,101 @@
+"""What rollouts beside updates save where tools are slow: recipe retool, whose interpreter answers late.
+
+    python benchmarks/staleness.py compare [--seeds 5] [--jobs 1] [--json FILE] [max_staleness=2 ...]
+        From one cold start, RL with max_staleness=0 and with 2, while every call of the interpreter takes a
+        log-normal time (median 0.5 s, sigma 1.2): seconds of playing and learning until three steps in a row
+        succeed in 0.95 of their episodes, and success on 256 fresh tasks in the end. Words change the second arm
+
+The ratio of the seconds has a 95 % interval over the seeds (Student's t on its logarithm).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import runs
+from runs import Row
+
+from agentgym.env import StepResult
+from agentgym.envs.retool import Retool, RetoolEnv
+from agentgym.runlog import read_metrics
+from agentgym.services import Services
+
+REACHED, STEPS_IN_A_ROW = 0.95, 3
+COLD = Path(__file__).parent.parent / "trainers" / "recipes" / "retool.toml"
+SLOW = [f"env.name={__file__}:SlowRetool"]
+T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlowRetool(Retool):
+    """Turns after which the episode goes on take long. latency: seconds, the median. sigma: of its logarithm."""
+
+    latency: float = 0.5
+    sigma: float = 1.2
+
+    def make(self, services: Services) -> SlowRetoolEnv:
+        return SlowRetoolEnv(self, services)
+
+
+class SlowRetoolEnv(RetoolEnv):
+    """One episode."""
+
+    config: SlowRetool
+
+    async def act(self, action: str) -> StepResult:
+        result = await RetoolEnv.act(self, action)
+        if not (result.terminated or result.truncated):
+            await asyncio.sleep(random.lognormvariate(math.log(self.config.latency), self.config.sigma))
+        return result
+
+
+def compare(folder: Path, seed: int, words: list[str]) -> Row:
+    """Both arms of a seed."""
+    head, cold, rl = COLD.read_text(encoding="utf-8").split("[[stages]]")
+    for name, stage in (("cold", cold), ("rl", rl)):
+        (folder / f"{name}.toml").write_text(f"{head}[[stages]]{stage}", encoding="utf-8")
+    start, _ = runs.train("retool", folder, f"cold{seed}", seed, ["-c", str(folder / "cold.toml")])
+    shared = ["-c", str(folder / "rl.toml"), f"model={start}", "env.prompt=plain", *SLOW]
+    row: Row = {}
+    fresh = random.SystemRandom().getrandbits(31)
+    for arm, more in (("turns", ["max_staleness=0"]), ("beside", ["max_staleness=2", *words])):
+        checkpoint, _ = runs.train("retool", folder, f"{arm}{seed}", seed, [*shared, *more])
+        steps = [line for line in read_metrics(folder / f"{arm}{seed}") if "stage" in line]
+        row[f"{arm}: seconds"] = reached(steps)
+        row[f"{arm}: in the end"] = runs.success(runs.evaluate("retool", checkpoint, fresh, []))
+        row[f"{arm}: engine idle"] = statistics.fmean(line["engine_idle"] for line in steps)
+        row[f"{arm}: staleness"] = statistics.fmean(line["staleness"] for line in steps)
+    row["faster"] = row["turns: seconds"] / row["beside: seconds"]
+    return row
+
+
+def reached(steps: list[dict[str, Any]]) -> float:
+    """Seconds until enough steps in a row succeeded often enough; infinite where none did."""
+    seconds, row = 0.0, 0
+    for step in steps:
+        seconds += step["seconds_rollout"] + step["seconds_update"]
+        row = row + 1 if step["success"] >= REACHED else 0
+        if row == STEPS_IN_A_ROW:
+            return seconds
+    return math.inf
+
+
+def interval(rows: list[Row]) -> str:
+    """The mean ratio and where it lies with 95 %."""
+    logs = [math.log(row["faster"]) for row in rows]
+    mean, count = statistics.fmean(logs), len(logs)
+    if count == 1:
+        return f"faster by {math.exp(mean):.2f}"
+    half = T_95[count - 1] * statistics.stdev(logs) / math.sqrt(count)
+    low, high = math.exp(mean - half), math.exp(mean + half)
+    return f"faster by {math.exp(mean):.2f} ({low:.2f} to {high:.2f}), {count} seeds"
+
+
+if __name__ == "__main__":
+    runs.main(__doc__, "staleness", {"compare": compare}, interval)

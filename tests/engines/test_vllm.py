@@ -1,0 +1,106 @@
+"""vLLM itself, on its CPU build: what every engine promises, adapters, and its death.
+
+Each test starts vLLM, which takes a quarter of a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentgym.check import check_engine
+from agentgym.checks.leftovers import descendants
+from agentgym.config import build
+from agentgym.engine import Sampling
+from agentgym.engines.memory_folder import SHARED
+from agentgym.errors import EngineError
+from agentgym.models import nano
+from agentgym.models.load import Lora, load_policy
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: .ci/install_vllm FOLDER"),
+]
+CONFIG = {"name": "vllm", "max_len": 512, "max_sequences": 64, "more": {"enforce_eager": True}}
+
+
+@pytest.fixture(autouse=True)
+def room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "ERROR")
+
+
+@asynccontextmanager
+async def started(model: Any, tokenizer: Any) -> AsyncIterator[Any]:
+    engine = build("engine", CONFIG).start(model, tokenizer)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def folders() -> set[Path]:
+    return set(SHARED.glob("agentgym-weights-*"))
+
+
+async def test_it_keeps_every_promise_of_an_engine() -> None:
+    before = folders()
+    results = await check_engine(build("engine", CONFIG), nano.model(0), nano.tokenizer())
+    assert len(results) == 12
+    assert [f"{result.name}: {result.detail}" for result in results if not result.ok] == []
+    assert folders() == before
+
+
+async def test_adapters_are_loaded_and_each_sample_ends_with_those_it_began_with() -> None:
+    """Against the model with its adapters, by a plain forward pass."""
+    import torch
+
+    model, tokenizer = load_policy("nano", seed=0, lora=Lora(rank=8))
+    prompt = list(range(20, 60))
+    async with started(model, tokenizer) as engine:
+        plain = await engine.sample(prompt, Sampling(max_tokens=16, seed=1))
+        running = asyncio.create_task(engine.sample(prompt, Sampling(max_tokens=400, seed=2)))
+        await engine.sample(prompt, Sampling(max_tokens=4))
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if "lora_" in name:
+                    weight.normal_(std=0.3)
+        await engine.load(model, 1)
+        adapted = await engine.sample(prompt, Sampling(max_tokens=16, seed=1))
+        crossed = await running
+    assert (set(plain.tokens.versions), set(adapted.tokens.versions)) == ({0}, {1})
+    assert set(crossed.tokens.versions) == {0}
+    for sample, adapters in ((plain, False), (adapted, True), (crossed, False)):
+        ids = torch.tensor([[*prompt, *sample.tokens.ids]])
+        model.eval()
+        with torch.no_grad():
+            if adapters:
+                logits = model(ids).logits
+            else:
+                with model.disable_adapter():
+                    logits = model(ids).logits
+        own = logits[0].log_softmax(-1)[len(prompt) - 1 : -1].gather(1, ids[0, len(prompt) :, None])[:, 0]
+        assert sample.tokens.logprobs == pytest.approx(own.tolist(), abs=1e-3)
+
+
+async def test_its_death_fails_what_was_asked_and_what_is_asked_later() -> None:
+    before = descendants()
+    async with started(nano.model(0), nano.tokenizer()) as engine:
+        asked = asyncio.create_task(engine.sample([5, 6, 7], Sampling(max_tokens=500)))
+        await engine.sample([5, 6, 7], Sampling(max_tokens=2))
+        workers = [pid for pid, name in descendants().items() if pid not in before and name.startswith("VLLM")]
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match="vLLM"):
+            await asyncio.wait_for(asked, 60)
+        with pytest.raises(EngineError, match="vLLM"):
+            await asyncio.wait_for(engine.sample([5, 6, 7], Sampling(max_tokens=2)), 60)
+    with pytest.raises(EngineError, match="closed"):
+        await engine.sample([5, 6, 7], Sampling(max_tokens=2))

@@ -1,0 +1,91 @@
+"""Estimates before a run: what can be counted is counted, and what must not fit does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agentgym.errors import ConfigError
+from agentgym.models import nano
+from agentgym.models.load import Lora, load_policy
+from agentgym.plan import GIB, Shape, find_gpu, learner_bytes, make_plan
+from agentgym.run import resolve_settings
+from agentgym.trainers.learner import Learner
+
+from .test_cli import agentgym
+
+QWEN_7B = Shape(7_615_616_512, 7_615_616_512, 28, 3584, 18944, 57344, 32768)
+"""Qwen2.5-7B's published configuration: 28 layers with 4 heads of 128 for keys and values."""
+
+
+def settings(**more: Any) -> Any:
+    return resolve_settings({"recipe": "grpo_tcr", "env": "retool", **more}, [])
+
+
+def test_parameters_adapters_and_the_cache_are_those_of_the_model_itself() -> None:
+    model, _ = load_policy("nano", seed=0, lora=Lora(rank=8))
+    shape = Shape.of("nano", 8)
+    assert shape.parameters == sum(weight.numel() for weight in nano.model(0).parameters())
+    assert shape.trained == sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    assert Shape.of("nano", 0).trained == shape.parameters
+    cache = nano.model(0)(torch.tensor([[1, 2, 3]]), use_cache=True).past_key_values
+    numbers = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    assert shape.kv_bytes == 2 * numbers // 3
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_states_of_the_learner_are_those_it_really_has(optimizer: Any) -> None:
+    """In bfloat16, after a step; Muon's differ by the embedding, which AdamW steps."""
+    model = nano.model(0).to(torch.bfloat16)
+    model(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss.backward()
+    learner = Learner(model, optimizer=optimizer)
+    learner._step(1e-3)
+    tensors = [state for state in learner.state_tensors().values() if state.ndim]
+    told = learner_bytes(Shape.of("nano", 0), settings(optimizer=optimizer), 1)["masters and optimiser"]
+    embedding = 4 * model.get_input_embeddings().weight.numel() if optimizer == "muon" else 0
+    assert sum(t.numel() * t.element_size() for t in tensors) - embedding == pytest.approx(told, rel=0.01)
+
+
+def test_seven_billion_parameters_do_not_learn_whole_on_one_card_and_do_on_eight() -> None:
+    card = find_gpu("h100")
+    alone = make_plan(QWEN_7B, settings(), card, 1, {})
+    assert sum(alone.learner.values()) > 16 * 7.6e9 > 80 * GIB  # 16 bytes a parameter
+    assert not alone.fits
+    together = make_plan(QWEN_7B, settings(gradient_checkpointing=True), card, 8, {})
+    assert together.fits
+    adapters = dataclasses.replace(QWEN_7B, trained=40_000_000)
+    assert make_plan(adapters, settings(gradient_checkpointing=True), card, 1, {}).fits
+
+
+def test_more_of_the_same_is_never_slower_or_tighter() -> None:
+    few, many = (
+        make_plan(QWEN_7B, settings(gradient_checkpointing=True), find_gpu("H200"), gpus, {}) for gpus in (4, 8)
+    )
+    assert sum(many.learner.values()) < sum(few.learner.values())
+    assert many.sequences > few.sequences
+    assert (many.sampled > few.sampled, many.trained) == (True, 2 * few.trained)
+    assert many.step < few.step
+
+
+def test_what_cannot_be_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"gpu=H10: .*H100"):
+        find_gpu("H10")
+    with pytest.raises(ConfigError, match="tensor_parallel_size=3 does not divide gpus=8"):
+        make_plan(QWEN_7B, settings(), find_gpu("H100"), 8, {"tensor_parallel_size": 3})
+
+
+def test_the_command_reads_a_configuration_without_weights(tmp_path: Path) -> None:
+    config = nano.model(0).config.to_dict() | {"hidden_size": 4096, "num_hidden_layers": 32, "layer_types": None}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 14336}))
+    nano.tokenizer().save_pretrained(tmp_path)
+    small = agentgym(tmp_path, "plan", "model=nano")
+    assert small.returncode == 0
+    assert "keys and values" in small.stdout
+    large = agentgym(tmp_path, "plan", f"model={tmp_path}", "--gpu", "L4")
+    assert large.returncode == 1
+    assert "DOES NOT FIT" in large.stdout
