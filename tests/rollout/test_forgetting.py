@@ -187,8 +187,9 @@ async def test_between_chat_messages_the_roles_stay_in_order(begin: Callable[...
 
 
 async def test_without_a_chat_template_there_is_a_seam_as_well(chat: Chat) -> None:
-    plain = Chat(copy.deepcopy(chat.tokenizer))
-    plain.tokenizer.chat_template = None
+    tokenizer = copy.deepcopy(chat.tokenizer)
+    tokenizer.chat_template = None
+    plain = Chat(tokenizer)
     assert plain.decode(plain.extend([])) == "\n"
 
 
