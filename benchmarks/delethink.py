@@ -207,7 +207,7 @@ def plot(rows: list[Row]) -> str:
             chart = Chart(f"{name}: {title}", points, (0.0, points[-1][0]), include=(0.0, top)).svg()
             chart = chart.replace("<svg ", '<svg width="400" height="210" ', 1)
             parts.append(f'<g class="{name}">{chart}</g>')
-        label = f"{title}, by tokens thought: in chunks (blue), in one context (red)"
+        label = f"{title}, by tokens thought: chunks (blue), one context (red)"
         parts.append(f'<text x="46" y="10">{label}</text></g>')
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 430">{style}{"".join(parts)}</svg>'
 
