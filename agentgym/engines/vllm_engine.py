@@ -22,6 +22,9 @@ from agentgym.types import Tokens
 if TYPE_CHECKING:
     from agentgym.engines.vllm import Vllm
 
+ENDING = 10.0
+"""Seconds that vLLM's processes have to be gone once they were told."""
+
 
 class VllmEngine:
     """See `Engine`. `load` takes the learner's module. Prefixes are shared by what they hold, in any session.
@@ -47,7 +50,9 @@ class VllmEngine:
         self._adapter: Any = None
         self._exported = Exported(model)
         try:
+            others = multiprocessing.active_children()
             self._llm = self._start(model)
+            self._processes = [each for each in multiprocessing.active_children() if each not in others]
         except BaseException:
             self._exported.close()
             raise
@@ -95,11 +100,11 @@ class VllmEngine:
             finder.add(self._bytes[index])
         drawn: list[tuple[int, float, float, int]] = []
         finish: Literal["stop", "eos", "length"] = "length"
-        adapter, version = self._adapter, self.version
+        adapter, begun = self._adapter, self.version if self._exported.adapts else None
         async with aclosing(self._ask(prompt, self._parameters(sampling, limit), adapter)) as outputs:
             async for output in outputs:
                 for token, logprob, uncertainty in _described(output.outputs[0]):
-                    drawn.append((token, logprob, uncertainty, version if adapter else self.version))
+                    drawn.append((token, logprob, uncertainty, self.version if begun is None else begun))
                     if token in self._eos:
                         finish = "eos"
                     elif finder.add(self._bytes[token]):
@@ -164,7 +169,8 @@ class VllmEngine:
             self._closed = True
             await asyncio.to_thread(self._llm.shutdown)
             self._llm = None  # at the interpreter's end it could not clean up any more
-            multiprocessing.active_children()  # reaps vLLM's
+            for process in self._processes:
+                await asyncio.to_thread(process.join, ENDING)
             self._exported.close()
 
     def _parameters(self, sampling: Sampling, limit: int) -> Any:
