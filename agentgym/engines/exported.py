@@ -34,9 +34,8 @@ class Exported:
             for name, weight in base.state_dict().items()
             if ".lora_" not in name
         }
-        base.save_pretrained(
-            folder, state_dict=state, max_shard_size="100TB"
-        )  # one file: another can lie beside it
+        # In one file without an index, so that the output layer's can lie beside it.
+        base.save_pretrained(folder, state_dict=state, max_shard_size="100TB")
         head = base.get_output_embeddings()
         if base.config.tie_word_embeddings:
             save_file({"lm_head.weight": head.weight.detach().clone()}, folder / "lm_head.safetensors")

@@ -44,6 +44,17 @@ def think(policy: Any, critic: Any, context: Sequence[int], action: Sequence[int
     return logp, critic(out.hidden_states[-1][0, here])[:, 0]
 
 
+def alone(scored: Scored, critic: Any) -> tuple[list[float], list[float]]:
+    """Log-probabilities and values of a trajectory's tokens, each of its turns by itself."""
+    group = scored.group
+    turns = [
+        think(model(), critic, seen(group, index), group.turns[index].action.ids)
+        for index in group.path(scored.leaf)
+    ]
+    logprobs, values = ([value for turn in turns for value in turn[which].tolist()] for which in (0, 1))
+    return logprobs, values
+
+
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize("microbatch_tokens", [10**6, 40])
 def test_values_are_those_of_every_turn_alone(packing: Packing, microbatch_tokens: int) -> None:
@@ -51,11 +62,7 @@ def test_values_are_those_of_every_turn_alone(packing: Packing, microbatch_token
     learner = with_critic(packing)
     learner.appraise(batch, microbatch_tokens)
     for scored in batch:
-        wanted: list[float] = []
-        for index in scored.group.path(scored.leaf):
-            action = scored.group.turns[index].action.ids
-            wanted += think(model(), learner.critic, seen(scored.group, index), action)[1].tolist()
-        assert scored.values == pytest.approx(wanted, abs=1e-6)
+        assert scored.values == pytest.approx(alone(scored, learner.critic)[1], abs=1e-6)
 
 
 @pytest.mark.parametrize("packing", PACKINGS)

@@ -21,8 +21,8 @@ from agentgym.trainers.reduce import token_weights
 from agentgym.types import Group
 
 from .conftest import make_rewarded
-from .test_critic import PACKINGS, think
-from .test_forgotten_gradient import forgetting, seen
+from .test_critic import PACKINGS, alone
+from .test_forgotten_gradient import forgetting
 from .test_packed_gradient import FORESTS, Gradient, forest, model
 
 TINY = {
@@ -157,11 +157,7 @@ def test_recomputed_logprobs_are_the_plain_models_turn_by_turn(packing: Any) -> 
     learner = Gradient(model(), packing=packing, critic=True)
     learner.recompute(batch, 40)
     for scored in batch:
-        wanted: list[float] = []
-        for index in scored.group.path(scored.leaf):
-            action = scored.group.turns[index].action.ids
-            wanted += think(model(), learner.critic, seen(scored.group, index), action)[0].tolist()
-        assert scored.proximal == pytest.approx(wanted, abs=1e-6)
+        assert scored.proximal == pytest.approx(alone(scored, learner.critic)[0], abs=1e-6)
         assert scored.values is None
 
 
