@@ -94,6 +94,7 @@ def main(
     if options.jobs > 1:
         os.environ["OMP_NUM_THREADS"] = "1"
     folder = options.output_dir or Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    folder.mkdir(parents=True, exist_ok=True)
     question = questions[options.question]
     with ThreadPoolExecutor(options.jobs) as pool:
         rows = list(pool.map(lambda seed: question(folder, seed, options.words), range(options.seeds)))

@@ -59,9 +59,9 @@ def compare(folder: Path, seed: int, words: list[str]) -> Row:
     """Both arms of a seed."""
     head, cold, rl = COLD.read_text(encoding="utf-8").split("[[stages]]")
     for name, stage in (("cold", cold), ("rl", rl)):
-        (folder / f"{name}.toml").write_text(f"{head}[[stages]]{stage}", encoding="utf-8")
-    start, _ = runs.train("retool", folder, f"cold{seed}", seed, ["-c", str(folder / "cold.toml")])
-    shared = ["-c", str(folder / "rl.toml"), f"model={start}", "env.prompt=plain", *SLOW]
+        (folder / f"{name}{seed}.toml").write_text(f"{head}[[stages]]{stage}", encoding="utf-8")
+    start, _ = runs.train("retool", folder, f"cold{seed}", seed, ["-c", str(folder / f"cold{seed}.toml")])
+    shared = ["-c", str(folder / f"rl{seed}.toml"), f"model={start}", "env.prompt=plain", *SLOW]
     row: Row = {}
     fresh = random.SystemRandom().getrandbits(31)
     for arm, more in (("turns", ["max_staleness=0"]), ("beside", ["max_staleness=2", *words])):
