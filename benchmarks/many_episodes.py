@@ -1,8 +1,8 @@
 """How many episodes one manager holds at a time, in how much memory, where tools take no time: env tool_agent.
 
 Every episode is a prompt, calls of a tool that says again what it is given, and an answer that is rewarded,
-through agentgym's own manager, walks, chat template and tool box. The policy is a script that answers nobody before all
-episodes have asked, so that as many as there are wait at the same time, turn after turn.
+through agentgym's own manager, walks, chat template and tool box. The policy is a script that answers nobody
+before all episodes have asked, so that as many as there are wait at the same time, turn after turn.
 
     python benchmarks/many_episodes.py [--episodes 10000] [--turns 4] [--repeat 3] [--json FILE]
 
