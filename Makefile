@@ -18,7 +18,7 @@ help:  ## show this
 
 install: $(READY)  ## make .venv and install agentgym into it, with the versions of constraints.txt
 
-train: $(READY)  ## train the built-in policy on env=retool; ARGS="lr=1e-4" adds settings
+train: $(READY)  ## train the built-in policy on env=retool; ARGS="seed=1" adds settings
 	$(BIN)/agentgym train env=retool $(ARGS)
 
 test: $(READY)  ## run the tests, a file on each processor; ARGS="-k fork" picks some

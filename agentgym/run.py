@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STAGES_OWN = {"max_steps": "steps", "batch_size": "batch_size", "group_size": "group_size", "lr": "lr"}
+"""Settings that stages may have for themselves, and what these call them."""
+
 BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
 """Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""
 
@@ -72,7 +75,16 @@ def _merge_layers(overrides: Mapping[str, Any], files: list[Path], slips: bool) 
         if "entropy_branching" not in map(_rollout, stages):
             names = ", ".join(branching)
             raise ConfigError(f"{names}: no stage here has rollout entropy_branching; recipe=arpo has")
+    _check_used(overrides, stages)
     return convert(Settings, {**table, "stages": stages}, "settings")
+
+
+def _check_used(overrides: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ConfigError for a setting that would change nothing, since every stage has its own."""
+    for key, own in STAGES_OWN.items():
+        if key in overrides and stages and all(stage.get(own) is not None for stage in stages):
+            have = ", ".join(f"stages.{stage['name']}.{own}={stage[own]}" for stage in stages)
+            raise ConfigError(f"{key}={overrides[key]} would change nothing: every stage has its own, {have}")
 
 
 def _names_env(layer: Mapping[str, Any]) -> bool:

@@ -59,7 +59,12 @@ UNKNOWN = [
 ]
 
 WRONG = [
-    ("lr=abc", "lr: expected float, not 'abc'"),
+    ("weight_decay=abc", "weight_decay: expected float, not 'abc'"),
+    (
+        "lr=1e-4",
+        "lr=1e-4 would change nothing: every stage has its own, stages.cold_start.lr=0.006, stages.rl.lr=",
+    ),
+    ("max_steps=3", "every stage has its own, stages.cold_start.steps=300, stages.rl.steps=100"),
     ("batch_size=1.5", "batch_size: expected int, not '1.5'"),
     ("resume=maybe", "resume: expected true or false, not 'maybe'"),
     ("lora=3", "lora: expected a table, not '3'"),
@@ -77,7 +82,7 @@ WRONG = [
     ("temperature=-1", "temperature must be at least 0, not -1"),
     ("run_name=a/b", "run_name must be a plain folder name, not 'a/b'"),
     ("stages.rl.losses=[]", "stage 'rl' has no losses"),
-    ("lr=", "lr: expected float, not ''"),
+    ("weight_decay=", "weight_decay: expected float, not ''"),
     ("lr", "'lr' is not key=value"),
     ("--lr", "--lr needs a value"),
     ("=3", "'=3' has no key before its value"),
@@ -170,10 +175,10 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_reads_back_and_reproduces_itself(tmp_path: Path) -> None:
-    words = ["lr=3e-4", "env.tasks=countdown", "max_turns=3", "stages.rl.lr=2e-5", 'run_name=a "b" é']
+    words = ["weight_decay=3e-4", "env.tasks=countdown", "max_turns=3", "stages.rl.lr=2e-5", 'run_name=a "b" é']
     printed = dry(tmp_path, *words)
     table = tomllib.loads(printed)
-    assert (table["lr"], table["run_name"], table["env"]["tasks"]) == (3e-4, 'a "b" é', "countdown")
+    assert (table["weight_decay"], table["run_name"], table["env"]["tasks"]) == (3e-4, 'a "b" é', "countdown")
     assert {s["name"]: s["lr"] for s in table["stages"]}["rl"] == 2e-5
     (tmp_path / "first.toml").write_text(printed)
     assert tomllib.loads(dry(tmp_path, "-c", "first.toml")) == table
@@ -214,8 +219,8 @@ def test_demonstrations_are_shown_without_a_recipes_slips(tmp_path: Path) -> Non
 
 
 def test_both_spellings_mean_the_same(tmp_path: Path) -> None:
-    plain = dry(tmp_path, "lr=1e-4", "max_steps=3", "env.max_turns=2")
-    assert plain == dry(tmp_path, "--lr", "1e-4", "--max-steps=3", "--env.max_turns", "2")
+    plain = dry(tmp_path, "top_p=0.9", "eval_tasks=3", "env.max_turns=2")
+    assert plain == dry(tmp_path, "--top_p", "0.9", "--eval-tasks=3", "--env.max_turns", "2")
     assert plain != dry(tmp_path)
 
 

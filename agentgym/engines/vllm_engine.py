@@ -81,6 +81,7 @@ class VllmEngine:
         }
         if current_platform.is_cpu():  # vLLM dies there of a seeded request whose prompt is computed in parts
             arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, self.max_len + 1)}
+            arguments["enforce_eager"] = True  # compiling takes minutes there
         if self._exported.adapts:
             ranks = [adapter.r for adapter in model.peft_config.values()]
             arguments |= {"enable_lora": True, "max_lora_rank": max(8, *ranks), "max_loras": 2}

@@ -28,7 +28,7 @@ from agentgym.models.load import Lora, load_policy
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: .ci/install_vllm FOLDER"),
 ]
-CONFIG = {"name": "vllm", "max_len": 512, "max_sequences": 64, "more": {"enforce_eager": True}}
+CONFIG = {"name": "vllm", "max_len": 512, "max_sequences": 64}
 
 
 @pytest.fixture(autouse=True)

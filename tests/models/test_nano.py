@@ -20,7 +20,7 @@ from agentgym.run import env_for, resolve_settings
 from agentgym.runlog import read_forests
 
 IMITATE = (
-    'stages=[{name="cold_start", rollout="demonstrations", steps=2, lr=1e-3, losses=["sft"],'
+    'stages=[{name="cold_start", rollout="demonstrations", losses=["sft"],'
     ' sampler={name="uniform", drop_zero_spread=false}}]'
 )
 TRACE = [
@@ -62,7 +62,7 @@ def test_the_seed_decides_the_weights() -> None:
 @pytest.fixture(scope="module")
 def checkpoint(train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """After two steps of nano on demonstrations."""
-    run: Path = train(tmp_path_factory.mktemp("runs"), IMITATE)
+    run: Path = train(tmp_path_factory.mktemp("runs"), IMITATE, "max_steps=2")
     return run / "checkpoints" / "step_2"
 
 
