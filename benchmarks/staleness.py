@@ -1,7 +1,7 @@
 """What rollouts beside updates save where tools are slow: recipe retool, whose interpreter answers late.
 
     python benchmarks/staleness.py compare [--seeds 5] [--jobs 1] [--json FILE] [max_staleness=2 ...]
-        From one cold start, RL with max_staleness=0 and with 2, while every call of the interpreter takes a
+        From one cold start, 60 steps of RL with max_staleness=0 and with 2, while every call of the interpreter takes a
         log-normal time (median 0.5 s, sigma 1.2): seconds of playing and learning until three steps in a row
         succeed in 0.95 of their episodes, and success on 256 fresh tasks in the end. Words change the second arm
 
@@ -28,7 +28,7 @@ from agentgym.services import Services
 
 REACHED, STEPS_IN_A_ROW = 0.95, 3
 COLD = Path(__file__).parent.parent / "trainers" / "recipes" / "retool.toml"
-SLOW = [f"env.name={__file__}:SlowRetool"]
+SLOW = [f"env.name={__file__}:SlowRetool", "stages.rl.steps=60"]
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
