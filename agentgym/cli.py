@@ -6,6 +6,7 @@ Each loads what it needs.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -57,16 +58,18 @@ def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> Non
         return
     from agentgym import run
     from agentgym.console import Console
+    from agentgym.parallel import rank
     from agentgym.report import write_report
 
-    started = time.monotonic()
-    console = Console()
+    started, first = time.monotonic(), rank() == 0
+    console = Console(None if first else open(os.devnull, "w"))  # noqa: SIM115
     try:
         path, evaluations = _run(run.train(settings, console))
     finally:
         console.close()
-    write_report(path)
-    console.summary(path, evaluations, time.monotonic() - started)
+    if first:
+        write_report(path)
+        console.summary(path, evaluations, time.monotonic() - started)
 
 
 @app.command("eval", context_settings=FREE)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agentgym.config import build, convert, merge, read_toml, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
+from agentgym.parallel import ALONE, Peers, rank
 from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
@@ -195,7 +196,7 @@ def run_directory(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
+async def open_policy(settings: Settings, peers: Peers = ALONE) -> AsyncIterator[tuple[Any, ...]]:
     """Model, tokenizer (None both where the engine brings its own), engine, and a maker of managers; closed at
     exit, where engines that cost something say what."""
     from agentgym.rollout.manager import Guard, Manager
@@ -224,7 +225,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
 
         def manager(temperature: float) -> Manager:
             limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)
-            return Manager(env, engine, renderer, services, limits, guard, partners)
+            return Manager(env, engine, renderer, services, limits, guard, partners, peers)
 
         async with AsyncExitStack() as engines:
             for each in (engine, *partners.values()):
@@ -299,13 +300,19 @@ def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]
 
 async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
     """A whole run; returns its directory and the evaluations by stage."""
-    path, source = run_directory(settings), task_source(settings)
-    _check_start(settings, path, source)
-    from agentgym.runlog import RunLog
+    source = task_source(settings)
+    _check_start(settings, run_directory(settings), source)
+    peers = Peers.join(settings.device)
+    if not peers.first:
+        logging.getLogger("agentgym").setLevel(logging.WARNING)
+    path = await peers.agree("run directory", run_directory(settings))
+    from agentgym.runlog import NoLog, RunLog
     from agentgym.trainers.learner import Learner
+    from agentgym.trainers.replicated import Replicated
+    from agentgym.trainers.sharded import Sharded
     from agentgym.trainers.trainer import Parts, Trainer
 
-    async with open_policy(settings) as (model, tokenizer, engine, manager):
+    async with open_policy(settings, peers) as (model, tokenizer, engine, manager):
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         learner = Learner(
@@ -318,8 +325,10 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
             critic=any(
                 isinstance(build("loss", x), TrainsCritic) for stage in settings.stages for x in stage.losses
             ),
+            spread=Sharded(peers) if settings.shard and peers.size > 1 else Replicated(peers),
         )
-        with closing(RunLog(path, to_table(settings), resume=settings.resume)) as log:
+        log = RunLog(path, to_table(settings), resume=settings.resume) if peers.first else NoLog(path)
+        with closing(log):
             parts = Parts(
                 model,
                 tokenizer,
@@ -331,7 +340,9 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
                 log,
                 reporter,
             )
-            return path, await Trainer(settings, parts).train()
+            evaluations = await Trainer(settings, parts).train()
+    peers.leave()
+    return path, evaluations
 
 
 def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
@@ -341,7 +352,8 @@ def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory
 
-    check_directory(path, resume=settings.resume)
+    if rank() == 0:
+        check_directory(path, resume=settings.resume)
     for name in (settings.model, *settings.partners.values()):
         check_model(model_path(name))
     for split in ("train", "eval"):
