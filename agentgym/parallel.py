@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from agentgym.errors import ConfigError
+from agentgym.errors import ConfigError, PeerError
 
 T = TypeVar("T")
 
@@ -56,10 +56,14 @@ class Peers:
         return list(items[self.rank :: self.size])
 
     async def gather(self, name: str, own: T) -> list[T]:
-        """What each process gives under this name, by rank. Under different names, in any order."""
+        """What each process gives under this name, by rank. Under different names, in any order. Raises PeerError
+        when another process has ended."""
         if self.size == 1:
             return [own]
-        return await _in_thread(lambda: self._exchange(zlib.crc32(name.encode()) >> 1, own))
+        try:
+            return await _in_thread(lambda: self._exchange(zlib.crc32(name.encode()) >> 1, own))
+        except RuntimeError as error:
+            raise PeerError(f"another process of this run has ended: it says why ({error})") from error
 
     async def agree(self, name: str, own: T) -> T:
         """What the first process says."""

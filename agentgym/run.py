@@ -339,6 +339,7 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
                 source,
                 log,
                 reporter,
+                peers,
             )
             evaluations = await Trainer(settings, parts).train()
     peers.leave()

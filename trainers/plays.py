@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from agentgym.config import build
 from agentgym.env import TaskSource
-from agentgym.parallel import interleave
+from agentgym.parallel import ALONE, Peers, interleave
 from agentgym.rollout.failures import check_share
 from agentgym.rollout.manager import Manager
 from agentgym.trainers.base import (
@@ -30,7 +30,7 @@ from agentgym.types import Group, Outcome
 class Plays:
     """pool: the groups that a stage with a pool learns from, once `fill` has played them. appraise: has the critic
     write what it thinks of trajectories; called where a loss trains it. recompute: has the learner write their
-    logprobs; called where a credit step compares them."""
+    logprobs; called where a credit step compares them. peers: each computes the signals of its share of groups."""
 
     def __init__(
         self,
@@ -40,8 +40,9 @@ class Plays:
         source: TaskSource,
         appraise: Callable[[list[Scored]], None] | None = None,
         recompute: Callable[[list[Scored]], None] | None = None,
+        peers: Peers = ALONE,
     ) -> None:
-        self.stage, self.manager, self.source, self.peers = stage, manager, source, manager.peers
+        self.stage, self.manager, self.source, self.peers = stage, manager, source, peers
         self.strategy = build("rollout", stage.rollout)
         self.signals: list[Signal] = [build("signal", s) for s in stage.signals]
         self.credit: list[Credit] = [build("credit", c) for c in stage.credit]

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from agentgym.engine import Engine
 from agentgym.env import TaskSource
+from agentgym.parallel import ALONE, Peers
 from agentgym.rollout.manager import Manager
 from agentgym.runlog import Log
 from agentgym.trainers import checkpoint
@@ -57,6 +58,7 @@ class Parts:
     source: TaskSource
     log: Log
     reporter: Reporter
+    peers: Peers = ALONE
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ class Trainer:
     """Runs a recipe's stages from wherever the run directory says it stopped."""
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
-        self.settings, self.parts, self.peers = settings, parts, parts.manager.peers
+        self.settings, self.parts, self.peers = settings, parts, parts.peers
         self.progress = Progress()
         self._warned = False
         parts.reporter.watch(parts.manager, parts.eval_manager)
@@ -99,7 +101,8 @@ class Trainer:
         settings, progress = self.settings, self.progress
         steps = stage.steps or settings.max_steps
         self.parts.reporter.stage(stage, steps, progress.step_in_stage)
-        play = Plays(stage, settings, self.parts.manager, self.parts.source, self._appraise, self._recompute)
+        asked = (self._appraise, self._recompute, self.peers)
+        play = Plays(stage, settings, self.parts.manager, self.parts.source, *asked)
         if progress.sampler:
             play.sampler.load_state_dict(progress.sampler)
         if any(term.needs_reference and term.coef for term in play.losses):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from agentgym.env import Split
-from agentgym.parallel import ALONE
 from agentgym.services import Services
 from agentgym.trainers.base import Scored
 from agentgym.trainers.plays import Plays
@@ -29,8 +28,6 @@ class Numbers:
 
 class Played:
     """Stands where the manager does: gives back groups without episodes, and remembers what was asked."""
-
-    peers = ALONE
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], int]] = []
