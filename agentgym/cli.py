@@ -85,10 +85,14 @@ def evaluate(
     settings = _settings(words, files)
     from agentgym import run
     from agentgym.console import Console
+    from agentgym.parallel import rank
 
     if save:
         _make_room(save)
+    first = rank() == 0
     result, groups = _run(run.evaluate(settings, n, samples))
+    if not first:
+        return
     if save:
         from agentgym.runlog import write_forests
 

@@ -19,11 +19,21 @@ PATIENCE = timedelta(days=7)
 """For a peer that plays longer; its episodes have deadlines of their own, and its death shows at once."""
 STUCK = timedelta(hours=1)
 """For a peer in the middle of an update."""
+TOLD = {
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE"),
+    *("ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
+}
+"""What torchrun tells a process by its environment."""
 
 
 def rank() -> int:
     """This process's number; 0 is the one that writes and tells."""
     return int(os.environ.get("RANK", "0"))
+
+
+def size() -> int:
+    """How many processes torchrun has started; 1 without it. This and `rank` are for before they meet."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class Peers:
@@ -126,10 +136,9 @@ def _take_gpu(device: str) -> bool:
 
 def _hide_from_children() -> None:
     """What torchrun tells its processes: an engine's own would take themselves for peers."""
-    for name in [n for n in os.environ if n.startswith(("TORCHELASTIC_", "MASTER_", "GROUP_", "ROLE_", "LOCAL_"))]:
-        del os.environ[name]
-    for name in ("WORLD_SIZE", "RANK"):
-        del os.environ[name]
+    for name in [*os.environ]:
+        if name in TOLD or name.startswith("TORCHELASTIC_"):
+            del os.environ[name]
 
 
 async def _in_thread(job: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agentgym.config import build, convert, merge, read_toml, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
-from agentgym.parallel import ALONE, Peers, rank
+from agentgym.parallel import ALONE, Peers, rank, size
 from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
@@ -308,8 +308,6 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
     path = await peers.agree("run directory", run_directory(settings))
     from agentgym.runlog import NoLog, RunLog
     from agentgym.trainers.learner import Learner
-    from agentgym.trainers.replicated import Replicated
-    from agentgym.trainers.sharded import Sharded
     from agentgym.trainers.trainer import Parts, Trainer
 
     async with open_policy(settings, peers) as (model, tokenizer, engine, manager):
@@ -325,7 +323,8 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
             critic=any(
                 isinstance(build("loss", x), TrainsCritic) for stage in settings.stages for x in stage.losses
             ),
-            spread=Sharded(peers) if settings.shard and peers.size > 1 else Replicated(peers),
+            peers=peers,
+            shard=settings.shard,
         )
         log = RunLog(path, to_table(settings), resume=settings.resume) if peers.first else NoLog(path)
         with closing(log):
@@ -348,8 +347,13 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
 
 def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     """What can be known to be wrong at once, not after torch is loaded or a stage is over."""
-    if reason := getattr(build("engine", settings.engine), "refuses_training", ""):
+    engine = build("engine", settings.engine)
+    if reason := getattr(engine, "refuses_training", ""):
         raise ConfigError(reason)
+    if size() > 1 and getattr(engine, "tensor_parallel_size", 1) > 1:
+        raise ConfigError(
+            "engine.tensor_parallel_size: each of several processes has one GPU, for an engine of its own"
+        )
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory
 
@@ -366,8 +370,11 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
     from agentgym.trainers.evaluate import evaluate as play
 
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
-    async with open_policy(settings) as (_, _, _, manager):
-        return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
+    peers = Peers.join(settings.device)
+    async with open_policy(settings, peers) as (_, _, _, manager):
+        found = await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
+    peers.leave()
+    return found
 
 
 async def check_engine(settings: Settings) -> list[CheckResult]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentgym.parallel import ALONE, Peers
 from agentgym.trainers.base import LossTerm, Packing, Scored, TokenBatch
 from agentgym.trainers.flat_rows import FlatRows
 from agentgym.trainers.layout import Inputs, Layout
@@ -17,6 +18,7 @@ from agentgym.trainers.optimizer import Optimizer, OptimizerName
 from agentgym.trainers.pack import Pack
 from agentgym.trainers.replicated import Replicated
 from agentgym.trainers.scorer import Scorer, new_critic
+from agentgym.trainers.sharded import Sharded
 from agentgym.trainers.shares import shares
 from agentgym.trainers.spread import Spread, summed, together
 from agentgym.trainers.token_stats import check_head
@@ -28,8 +30,8 @@ LAYOUTS: dict[Packing, Callable[[Any], Layout]] = {"tree": TreeRows, "flat": Fla
 class Learner:
     """Owns the trained parameters. The engine may share `model`; it must be told when a step was taken.
 
-    spread: how they lie on the processes of the run, each of which computes a share of a batch. parameters: those
-    that learn, by their names in `model`; whole: the same in `model` itself, where they are others.
+    peers: the processes of the run, each of which computes its share of a batch. shard: whether each keeps a part of
+    the parameters. parameters: those that learn, by their names in `model`; whole: the same in `model` itself.
     """
 
     def __init__(
@@ -42,7 +44,8 @@ class Learner:
         beta2: float = 0.999,
         max_grad_norm: float = 1.0,
         critic: bool = False,
-        spread: Spread | None = None,
+        peers: Peers = ALONE,
+        shard: bool = False,
     ) -> None:
         self.model = model
         self.causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -50,7 +53,7 @@ class Learner:
         self.layout = LAYOUTS[packing](self.causal_lm)
         self.device = next(model.parameters()).device
         self.max_grad_norm = max_grad_norm
-        self.spread = spread or Replicated()
+        self.spread: Spread = Sharded(peers) if shard and peers.size > 1 else Replicated(peers)
         self.critic = new_critic(self.causal_lm) if critic else None
         home = Scorer(self.causal_lm, self.critic)
         self.scorer = self.spread.trained(home)

@@ -33,9 +33,11 @@ class Sharded:
         mesh = init_device_mesh(first.device.type, (self.peers.size,))
         mixed = MixedPrecisionPolicy(param_dtype=first.dtype, reduce_dtype=torch.float32)
         policy = mixed if first.dtype.itemsize < 4 else MixedPrecisionPolicy()
-        for module in (*layers, twin):
+        heads = [] if twin.critic is None else [twin.critic]
+        for module in (*layers, *heads, twin):
+            exact = MixedPrecisionPolicy() if module is twin.critic else policy
             # Gathered again in the backward pass, so that nothing from before a step is left to compute with.
-            sharded: Any = fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+            sharded: Any = fully_shard(module, mesh=mesh, mp_policy=exact, reshard_after_forward=True)
             sharded.set_force_sum_reduction_for_comms(True)
             sharded.set_gradient_divide_factor(1.0)  # a sum: the tokens' weights are those of the whole batch
         twin.to_empty(device=first.device)

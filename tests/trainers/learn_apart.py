@@ -11,15 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from agentgym.models import nano
-from agentgym.parallel import Peers
+from agentgym.parallel import ALONE, Peers
 from agentgym.trainers.base import Scored
 from agentgym.trainers.learner import Learner
 from agentgym.trainers.losses.kl import Kl
 from agentgym.trainers.losses.ppo_clip import PpoClip
 from agentgym.trainers.losses.value import Value
-from agentgym.trainers.replicated import Replicated
-from agentgym.trainers.sharded import Sharded
-from agentgym.trainers.spread import Spread
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
 
 LENGTHS = {"even": [3, 3, 3, 3], "uneven": [1, 40, 2, 2, 2], "single": [5]}
@@ -42,10 +39,10 @@ def make_batch(lengths: list[int]) -> list[Scored]:
     return found
 
 
-def learn(spread: Spread | None = None) -> dict[str, Tensor]:
+def learn(peers: Peers = ALONE, shard: bool = False) -> dict[str, Tensor]:
     """A step on each of the batches. After each: what it measured, what a trainer saves (of which `exp_avg` is the
     gradient's average), and the weights that an engine gets."""
-    learner = Learner(nano.model(0).double(), critic=True, max_grad_norm=1e9, spread=spread)
+    learner = Learner(nano.model(0).double(), critic=True, max_grad_norm=1e9, peers=peers, shard=shard)
     learner.keep_reference()
     found: dict[str, Tensor] = {}
     for name, lengths in LENGTHS.items():
@@ -64,7 +61,7 @@ def learn(spread: Spread | None = None) -> dict[str, Tensor]:
 
 def main(kind: str, file: Path) -> None:
     peers = Peers.join("cpu")
-    found = learn(Sharded(peers) if kind == "sharded" else Replicated(peers))
+    found = learn(peers, shard=kind == "sharded")
     if peers.first:
         save_file(found, file)
     peers.leave()
