@@ -17,6 +17,7 @@ import click
 
 import agentgym
 from agentgym.errors import AgentgymError, ConfigError, UserError, did_you_mean
+from agentgym.parallel import rank
 
 if TYPE_CHECKING:
     from agentgym.checks.harness import CheckResult
@@ -58,7 +59,6 @@ def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> Non
         return
     from agentgym import run
     from agentgym.console import Console
-    from agentgym.parallel import rank
     from agentgym.report import write_report
 
     started, first = time.monotonic(), rank() == 0
@@ -85,7 +85,6 @@ def evaluate(
     settings = _settings(words, files)
     from agentgym import run
     from agentgym.console import Console
-    from agentgym.parallel import rank
 
     if save:
         _make_room(save)
@@ -308,7 +307,7 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     logging.basicConfig(format="agentgym: %(message)s")
-    logging.getLogger("agentgym").setLevel(logging.INFO)
+    logging.getLogger("agentgym").setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     try:
         code = app(prog_name="agentgym", standalone_mode=False)
     except click.ClickException as error:

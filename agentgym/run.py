@@ -11,10 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentgym import parallel
 from agentgym.config import build, convert, merge, read_toml, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
-from agentgym.parallel import ALONE, Peers, rank, size
+from agentgym.parallel import ALONE, Peers
 from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
@@ -300,12 +301,10 @@ def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]
 
 async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
     """A whole run; returns its directory and the evaluations by stage."""
-    source = task_source(settings)
-    _check_start(settings, run_directory(settings), source)
+    path, source = run_directory(settings), task_source(settings)
+    _check_start(settings, path, source)
     peers = Peers.join(settings.device)
-    if not peers.first:
-        logging.getLogger("agentgym").setLevel(logging.WARNING)
-    path = await peers.agree("run directory", run_directory(settings))
+    path = await peers.agree("run directory", path)
     from agentgym.runlog import NoLog, RunLog
     from agentgym.trainers.learner import Learner
     from agentgym.trainers.trainer import Parts, Trainer
@@ -350,14 +349,14 @@ def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     engine = build("engine", settings.engine)
     if reason := getattr(engine, "refuses_training", ""):
         raise ConfigError(reason)
-    if size() > 1 and getattr(engine, "tensor_parallel_size", 1) > 1:
+    if parallel.size() > 1 and getattr(engine, "tensor_parallel_size", 1) > 1:
         raise ConfigError(
-            "engine.tensor_parallel_size: each of several processes has one GPU, for an engine of its own"
+            "engine.tensor_parallel_size: of several processes each has one GPU, with an engine on it"
         )
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory
 
-    if rank() == 0:
+    if parallel.rank() == 0:
         check_directory(path, resume=settings.resume)
     for name in (settings.model, *settings.partners.values()):
         check_model(model_path(name))

@@ -30,8 +30,8 @@ LAYOUTS: dict[Packing, Callable[[Any], Layout]] = {"tree": TreeRows, "flat": Fla
 class Learner:
     """Owns the trained parameters. The engine may share `model`; it must be told when a step was taken.
 
-    peers: the processes of the run, each of which computes its share of a batch. shard: whether each keeps a part of
-    the parameters. parameters: those that learn, by their names in `model`; whole: the same in `model` itself.
+    peers: the processes of the run, each of which computes its share of a batch. shard: whether each keeps a part
+    of the parameters. parameters: those that learn, by their names in `model`; whole: the same in `model` itself.
     """
 
     def __init__(
