@@ -233,6 +233,7 @@ async def open_policy(settings: Settings, peers: Peers = ALONE) -> AsyncIterator
                 engines.push_async_callback(each.close)
                 engines.callback(_tell_spent, each)
             yield model, tokenizer, engine, manager
+    peers.leave()
 
 
 def _check_template(settings: Settings) -> None:
@@ -339,9 +340,7 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
                 reporter,
                 peers,
             )
-            evaluations = await Trainer(settings, parts).train()
-    peers.leave()
-    return path, evaluations
+            return path, await Trainer(settings, parts).train()
 
 
 def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
@@ -350,9 +349,7 @@ def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     if reason := getattr(engine, "refuses_training", ""):
         raise ConfigError(reason)
     if parallel.size() > 1 and getattr(engine, "tensor_parallel_size", 1) > 1:
-        raise ConfigError(
-            "engine.tensor_parallel_size: of several processes each has one GPU, with an engine on it"
-        )
+        raise ConfigError("engine.tensor_parallel_size: several processes have a GPU and an engine each")
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory
 
@@ -371,9 +368,7 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
     peers = Peers.join(settings.device)
     async with open_policy(settings, peers) as (_, _, _, manager):
-        found = await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
-    peers.leave()
-    return found
+        return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
 
 
 async def check_engine(settings: Settings) -> list[CheckResult]:
