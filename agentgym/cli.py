@@ -6,6 +6,7 @@ Each loads what it needs.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -16,6 +17,7 @@ import click
 
 import agentgym
 from agentgym.errors import AgentgymError, ConfigError, UserError, did_you_mean
+from agentgym.parallel import rank
 
 if TYPE_CHECKING:
     from agentgym.checks.harness import CheckResult
@@ -59,14 +61,15 @@ def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> Non
     from agentgym.console import Console
     from agentgym.report import write_report
 
-    started = time.monotonic()
-    console = Console()
+    started, first = time.monotonic(), rank() == 0
+    console = Console(None if first else open(os.devnull, "w"))  # noqa: SIM115
     try:
         path, evaluations = _run(run.train(settings, console))
     finally:
         console.close()
-    write_report(path)
-    console.summary(path, evaluations, time.monotonic() - started)
+    if first:
+        write_report(path)
+        console.summary(path, evaluations, time.monotonic() - started)
 
 
 @app.command("eval", context_settings=FREE)
@@ -85,7 +88,10 @@ def evaluate(
 
     if save:
         _make_room(save)
+    first = rank() == 0
     result, groups = _run(run.evaluate(settings, n, samples))
+    if not first:
+        return
     if save:
         from agentgym.runlog import write_forests
 
@@ -301,7 +307,7 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     logging.basicConfig(format="agentgym: %(message)s")
-    logging.getLogger("agentgym").setLevel(logging.INFO)
+    logging.getLogger("agentgym").setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     try:
         code = app(prog_name="agentgym", standalone_mode=False)
     except click.ClickException as error:

@@ -11,6 +11,7 @@ AgentgymError
 ├── EnvError         the environment broke, or cannot be had: env_error
 ├── SandboxError     the sandbox itself failed: the episode ends as env_error, never as a reward of 0
 ├── EngineError      the engine failed: engine_error
+├── PeerError        another process of the run has ended
 ├── JudgeError       the checker of answers failed: judge_error
 └── TooManyErrors    more episodes failed than `max_error_frac` allows; the run stops and says why
 """
@@ -63,6 +64,10 @@ class SandboxError(AgentgymError):
 
 class EngineError(AgentgymError):
     """The engine failed."""
+
+
+class PeerError(AgentgymError):
+    """Another process of the run has ended."""
 
 
 class JudgeError(AgentgymError):

@@ -108,14 +108,17 @@ def find_gpu(name: str) -> Gpu:
 
 
 def learner_bytes(shape: Shape, settings: Settings, gpus: int) -> dict[str, float]:
-    """Of one GPU, all states sharded over all. Activations are those of a microbatch."""
+    """Of one GPU. With `shard`, gradients and states are parts at full precision, and two layers are gathered at a
+    time; without, each GPU has all of them. Activations are those of a microbatch."""
     state = 8 if settings.optimizer == "adamw" else 4
     per_token = 2 * (10 * shape.hidden + 3 * shape.intermediate)
     kept = 2 * shape.hidden * shape.layers + per_token if settings.gradient_checkpointing else None
+    trained, frozen = (4 + state) * shape.trained, 4 * (shape.parameters - shape.trained)
+    shards = settings.shard and gpus > 1
     return {
-        "weights": 2 * shape.parameters / gpus,
-        "gradients": 2 * shape.trained / gpus,
-        "masters and optimiser": (4 + state) * shape.trained / gpus,
+        "weights": 2 * shape.parameters + (4 * shape.parameters / shape.layers if shards else 0),
+        "gradients": 4 * shape.trained / gpus if shards else 2 * shape.trained,
+        "masters and optimiser": (trained + max(0, frozen)) / gpus if shards else trained,
         "activations": settings.microbatch_tokens * (shape.layers * per_token if kept is None else kept),
         "logits": LOGITS,
     }

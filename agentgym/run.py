@@ -11,9 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentgym import parallel
 from agentgym.config import build, convert, merge, read_toml, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
+from agentgym.parallel import ALONE, Peers
 from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
@@ -207,7 +209,7 @@ def run_directory(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
+async def open_policy(settings: Settings, peers: Peers = ALONE) -> AsyncIterator[tuple[Any, ...]]:
     """Model, tokenizer (None both where the engine brings its own), engine, and a maker of managers; closed at
     exit, where engines that cost something say what."""
     from agentgym.rollout.manager import Guard, Manager
@@ -236,13 +238,14 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
 
         def manager(temperature: float) -> Manager:
             limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)
-            return Manager(env, engine, renderer, services, limits, guard, partners)
+            return Manager(env, engine, renderer, services, limits, guard, partners, peers)
 
         async with AsyncExitStack() as engines:
             for each in (engine, *partners.values()):
                 engines.push_async_callback(each.close)
                 engines.callback(_tell_spent, each)
             yield model, tokenizer, engine, manager
+    peers.leave()
 
 
 def _check_template(settings: Settings) -> None:
@@ -313,11 +316,13 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
     """A whole run; returns its directory and the evaluations by stage."""
     path, source = run_directory(settings), task_source(settings)
     _check_start(settings, path, source)
-    from agentgym.runlog import RunLog
+    peers = Peers.join(settings.device)
+    path = await peers.agree("run directory", path)
+    from agentgym.runlog import NoLog, RunLog
     from agentgym.trainers.learner import Learner
     from agentgym.trainers.trainer import Parts, Trainer
 
-    async with open_policy(settings) as (model, tokenizer, engine, manager):
+    async with open_policy(settings, peers) as (model, tokenizer, engine, manager):
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         learner = Learner(
@@ -330,8 +335,11 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
             critic=any(
                 isinstance(build("loss", x), TrainsCritic) for stage in settings.stages for x in stage.losses
             ),
+            peers=peers,
+            shard=settings.shard,
         )
-        with closing(RunLog(path, to_table(settings), resume=settings.resume)) as log:
+        log = RunLog(path, to_table(settings), resume=settings.resume) if peers.first else NoLog(path)
+        with closing(log):
             parts = Parts(
                 model,
                 tokenizer,
@@ -342,18 +350,23 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
                 source,
                 log,
                 reporter,
+                peers,
             )
             return path, await Trainer(settings, parts).train()
 
 
 def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
     """What can be known to be wrong at once, not after torch is loaded or a stage is over."""
-    if reason := getattr(build("engine", settings.engine), "refuses_training", ""):
+    engine = build("engine", settings.engine)
+    if reason := getattr(engine, "refuses_training", ""):
         raise ConfigError(reason)
+    if parallel.size() > 1 and getattr(engine, "tensor_parallel_size", 1) > 1:
+        raise ConfigError("engine.tensor_parallel_size: several processes have a GPU and an engine each")
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory
 
-    check_directory(path, resume=settings.resume)
+    if parallel.rank() == 0:
+        check_directory(path, resume=settings.resume)
     for name in (settings.model, *settings.partners.values()):
         check_model(model_path(name))
     for split in ("train", "eval"):
@@ -365,7 +378,8 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
     from agentgym.trainers.evaluate import evaluate as play
 
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
-    async with open_policy(settings) as (_, _, _, manager):
+    peers = Peers.join(settings.device)
+    async with open_policy(settings, peers) as (_, _, _, manager):
         return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
 
 

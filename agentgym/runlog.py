@@ -13,11 +13,50 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from agentgym.config import read_toml, write_toml
 from agentgym.errors import ConfigError
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
+
+
+class Log(Protocol):
+    """What a run leaves behind, as the trainer sees it. rows: of metrics, written so far."""
+
+    rows: int
+
+    @property
+    def checkpoints(self) -> Path: ...
+
+    def forget_after(self, rows: int) -> None: ...
+
+    def metrics(self, step: int, values: Mapping[str, Any]) -> None: ...
+
+    def forests(self, name: str, groups: Sequence[Group]) -> Path | None: ...
+
+    def close(self) -> None: ...
+
+
+class NoLog:
+    """Of a process beside the one that writes the directory."""
+
+    rows = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        """To read from."""
+        return self.path / "checkpoints"
+
+    def forget_after(self, rows: int) -> None: ...
+
+    def metrics(self, step: int, values: Mapping[str, Any]) -> None: ...
+
+    def forests(self, name: str, groups: Sequence[Group]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class RunLog:

@@ -127,8 +127,6 @@ def plan_table(shape: Shape, plan: Plan, gpu: Gpu, gpus: int) -> Table:
     out.add_row("engine: weights", _gib(plan.engine))
     out.add_row("engine: keys and values", f"{_gib(plan.cache)}: {plan.sequences} whole sequences")
     out.add_row("of a GPU's", f"{gpu.memory:g} GiB" + ("" if plan.fits else ": IT DOES NOT FIT"))
-    if gpus > 1:
-        out.add_row("", "as if the learner were sharded over all GPUs, which the trainer cannot do yet")
     if plan.fits:
         out.add_section()
         out.add_row("sampling", f"{plan.sampled:,.0f} tokens/s over {gpus} GPU(s)")

@@ -56,15 +56,17 @@ def test_seven_billion_parameters_do_not_learn_whole_on_one_card_and_do_on_eight
     alone = make_plan(QWEN_7B, settings(), card, 1, {})
     assert sum(alone.learner.values()) > 16 * 7.6e9 > 80 * GIB  # 16 bytes a parameter
     assert not alone.fits
-    together = make_plan(QWEN_7B, settings(gradient_checkpointing=True), card, 8, {})
+    together = make_plan(QWEN_7B, settings(gradient_checkpointing=True, shard=True), card, 8, {})
     assert together.fits
+    assert not make_plan(QWEN_7B, settings(gradient_checkpointing=True), card, 8, {}).fits
     adapters = dataclasses.replace(QWEN_7B, trained=40_000_000)
     assert make_plan(adapters, settings(gradient_checkpointing=True), card, 1, {}).fits
 
 
 def test_more_of_the_same_is_never_slower_or_tighter() -> None:
     few, many = (
-        make_plan(QWEN_7B, settings(gradient_checkpointing=True), find_gpu("H200"), gpus, {}) for gpus in (4, 8)
+        make_plan(QWEN_7B, settings(gradient_checkpointing=True, shard=True), find_gpu("H200"), gpus, {})
+        for gpus in (4, 8)
     )
     assert sum(many.learner.values()) < sum(few.learner.values())
     assert many.sequences > few.sequences

@@ -25,6 +25,7 @@ class Ahead:
         for each in range(number, min(number + self.ahead + 1, self.end)):
             if each not in self._under_way:
                 self._under_way[each] = asyncio.ensure_future(self.play(each))
+        await asyncio.sleep(0)  # those just begun draw their tasks, before the batch is learned from
         try:
             return await self._under_way[number]
         finally:

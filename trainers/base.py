@@ -159,7 +159,7 @@ class Measured(Protocol):
     """A signal or a sampler that has something to tell of itself."""
 
     async def metrics(self, services: Services) -> dict[str, float]:
-        """Numbers for the metrics of the step that was just scored."""
+        """Numbers for the metrics of the step that was just scored; a signal's add up over processes."""
         ...
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from agentgym.config import build
 from agentgym.env import TaskSource
+from agentgym.parallel import ALONE, Peers, interleave
 from agentgym.rollout.failures import check_share
 from agentgym.rollout.manager import Manager
 from agentgym.trainers.base import (
@@ -29,7 +30,7 @@ from agentgym.types import Group, Outcome
 class Plays:
     """pool: the groups that a stage with a pool learns from, once `fill` has played them. appraise: has the critic
     write what it thinks of trajectories; called where a loss trains it. recompute: has the learner write their
-    logprobs; called where a credit step compares them."""
+    logprobs; called where a credit step compares them. peers: each computes the signals of its share of groups."""
 
     def __init__(
         self,
@@ -39,8 +40,9 @@ class Plays:
         source: TaskSource,
         appraise: Callable[[list[Scored]], None] | None = None,
         recompute: Callable[[list[Scored]], None] | None = None,
+        peers: Peers = ALONE,
     ) -> None:
-        self.stage, self.manager, self.source = stage, manager, source
+        self.stage, self.manager, self.source, self.peers = stage, manager, source, peers
         self.strategy = build("rollout", stage.rollout)
         self.signals: list[Signal] = [build("signal", s) for s in stage.signals]
         self.credit: list[Credit] = [build("credit", c) for c in stage.credit]
@@ -77,7 +79,9 @@ class Plays:
             if group.outcome(leaf).is_valid
         ]
         for signal in self.signals:
-            await asyncio.gather(*(signal(group, self.manager.services) for group in groups))
+            mine = self.peers.share(groups)
+            await asyncio.gather(*(signal(group, self.manager.services) for group in mine))
+        await self._tell_signals(groups)
         self._check_judged(played)
         batch = [scored for scored in played if scored.group.outcome(scored.leaf).is_valid]
         if self.appraise:
@@ -90,14 +94,36 @@ class Plays:
             weight = self.sampler.admit(group)
             for scored in group:
                 scored.weight *= weight
-        await self.sampler.observe(batch, self.manager.services)
+        await self._observe(batch)
         return batch
 
     async def metrics(self) -> dict[str, float]:
-        """What signals and the sampler tell of themselves."""
-        parts = [part for part in (*self.signals, self.sampler) if isinstance(part, Measured)]
-        told = [await part.metrics(self.manager.services) for part in parts]
-        return {name: value for numbers in told for name, value in numbers.items()}
+        """What signals, of all processes together, and the sampler tell of themselves."""
+        told: Counter[str] = Counter()
+        for signal in self.signals:
+            if isinstance(signal, Measured):
+                numbers = await signal.metrics(self.manager.services)
+                for each in await self.peers.gather("metrics", numbers):
+                    told.update(each)
+        own = await self.sampler.metrics(self.manager.services) if isinstance(self.sampler, Measured) else {}
+        return {**told, **own}
+
+    async def _tell_signals(self, groups: list[Group]) -> None:
+        """Exchange what the signals wrote on each process's share."""
+        if not self.signals or self.peers.size == 1:
+            return
+        mine = self.peers.share(groups)
+        written = [[(turn.signals, turn.outcome, turn.info) for turn in group.turns] for group in mine]
+        for group, rows in zip(groups, interleave(await self.peers.gather("signals", written)), strict=True):
+            for turn, row in zip(group.turns, rows, strict=True):
+                turn.signals, turn.outcome, turn.info = row
+
+    async def _observe(self, batch: list[Scored]) -> None:
+        """The first process's sampler learns, for it may ask a model; the others go on as it does."""
+        if self.peers.first:
+            await self.sampler.observe(batch, self.manager.services)
+        if self.peers.size > 1:
+            self.sampler.load_state_dict(await self.peers.agree("sampler", self.sampler.state_dict()))
 
     def _frozen(self, group: Group) -> frozenset[str]:
         """The agents whose turns are not learned from."""

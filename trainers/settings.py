@@ -62,6 +62,8 @@ class Settings:
     none. minibatches: optimiser steps per batch. microbatch_tokens: tokens computed in a forward pass.
     packing: "tree" computes what trajectories share once; "flat" gives each a row of its own, for models whose
     attention cannot be told what to attend to.
+    shard: whether the processes of a run keep a part each of weights, gradients and the optimiser's state, and not
+    all of them (see docs/several_gpus.md); says nothing to a single process.
     partners: models that speak in the policy's place where an environment has several speakers, by agent; frozen,
     and with the policy's vocabulary. They are named as `model` is.
     max_completion_tokens: tokens the policy may sample in one trajectory. episode_timeout: seconds.
@@ -88,6 +90,7 @@ class Settings:
     minibatches: int = 1
     microbatch_tokens: int = 16384
     packing: Packing = "tree"
+    shard: bool = False
     gradient_checkpointing: bool = False
 
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -135,5 +138,7 @@ class Settings:
             raise ValueError(
                 "deterministic needs max_staleness=0: what is sampled beside an update depends on its speed"
             )
+        if self.shard and self.optimizer == "muon":
+            raise ValueError("optimizer=muon needs whole matrices, and shard=true keeps parts; use adamw")
         if not self.run_name.isprintable() or set(self.run_name) & {"/", "\\"} or self.run_name in (".", ".."):
             raise ValueError(f"run_name must be a plain folder name, not {self.run_name!r}; see output_dir")

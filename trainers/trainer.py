@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 from agentgym.engine import Engine
 from agentgym.env import TaskSource
+from agentgym.parallel import ALONE, Peers
 from agentgym.rollout.manager import Manager
-from agentgym.runlog import RunLog
+from agentgym.runlog import Log
 from agentgym.trainers import checkpoint
 from agentgym.trainers.ahead import Ahead
 from agentgym.trainers.base import LossTerm, Scored, by_group
@@ -55,8 +56,9 @@ class Parts:
     manager: Manager
     eval_manager: Manager
     source: TaskSource
-    log: RunLog
+    log: Log
     reporter: Reporter
+    peers: Peers = ALONE
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ class Trainer:
     """Runs a recipe's stages from wherever the run directory says it stopped."""
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
-        self.settings, self.parts = settings, parts
+        self.settings, self.parts, self.peers = settings, parts, parts.peers
         self.progress = Progress()
         self._warned = False
         parts.reporter.watch(parts.manager, parts.eval_manager)
@@ -90,7 +92,8 @@ class Trainer:
                 self.progress.sampler = {}
                 self._save()
         except asyncio.CancelledError:  # comes between steps or during rollouts, never within an update
-            self._save()
+            if self.peers.size == 1:  # others may be elsewhere: they go on from the last checkpoint
+                self._save()
             raise
         return self.progress.evaluations
 
@@ -98,7 +101,8 @@ class Trainer:
         settings, progress = self.settings, self.progress
         steps = stage.steps or settings.max_steps
         self.parts.reporter.stage(stage, steps, progress.step_in_stage)
-        play = Plays(stage, settings, self.parts.manager, self.parts.source, self._appraise, self._recompute)
+        asked = (self._appraise, self._recompute, self.peers)
+        play = Plays(stage, settings, self.parts.manager, self.parts.source, *asked)
         if progress.sampler:
             play.sampler.load_state_dict(progress.sampler)
         if any(term.needs_reference and term.coef for term in play.losses):
@@ -218,7 +222,8 @@ class Trainer:
         self.parts.reporter.evaluated(name, step, result)
 
     async def _restore(self) -> None:
-        found = checkpoint.latest(self.parts.log.checkpoints)
+        here = checkpoint.latest(self.parts.log.checkpoints) if self.peers.first else None
+        found = await self.peers.agree("checkpoint", here)
         if found is None:
             self.parts.log.forget_after(0)
             return
@@ -239,7 +244,8 @@ class Trainer:
         }
         tensors = self.parts.learner.state_tensors()
         folder, name = self.parts.log.checkpoints, f"step_{progress.step}"
-        checkpoint.save(folder, name, self.parts.model, self.parts.tokenizer, tensors, state)
+        if self.peers.first:
+            checkpoint.save(folder, name, self.parts.model, self.parts.tokenizer, tensors, state)
 
 
 async def to_the_end(job: Coroutine[Any, Any, T]) -> T:

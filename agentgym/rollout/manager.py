@@ -16,6 +16,7 @@ from agentgym.busy import Busy
 from agentgym.engine import Engine, Sample
 from agentgym.env import EnvConfig
 from agentgym.errors import UserError
+from agentgym.parallel import ALONE, Peers, interleave
 from agentgym.pool import Pool
 from agentgym.renderer import Renderer
 from agentgym.rollout.failures import check_share, classify
@@ -49,9 +50,10 @@ class Guard:
 class Manager:
     """The one place where episodes run, of as many runs at a time as are asked for.
 
-    partners: engines that speak in the policy's place, by agent. parked: walks with a live environment that nobody
-    plays, by name: forked, or stopped before their end. outcomes: of the run that ended last. sampling: how long
-    the engine had something to do for it.
+    partners: engines that speak in the policy's place, by agent. peers: processes that run the same, and share the
+    groups out among each other. parked: walks with a live environment that nobody plays, by name: forked, or
+    stopped before their end. outcomes: of the run that ended last. sampling: how long the engine had something to
+    do for it.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Manager:
         limits: Limits | None = None,
         guard: Guard | None = None,
         partners: Mapping[str, Engine] | None = None,
+        peers: Peers = ALONE,
     ) -> None:
+        self.peers = peers
         self.env, self.engine, self.renderer, self.services = env, engine, renderer, services
         self.limits, self.guard = limits or Limits(), guard or Guard()
         self.partners = partners or {}
@@ -83,14 +87,15 @@ class Manager:
     ) -> list[Group]:
         """One group for each `(group id, task)`, in their order; no two runs at a time share an id. Raises
         TooManyErrors."""
-        groups = [Group(group_id, task) for group_id, task in tasks]
+        mine = self.peers.share([(i, Group(group_id, task)) for i, (group_id, task) in enumerate(tasks)])
+        groups = [group for _, group in mine]
         ids = {group.id for group in groups}
         size = sys.maxsize if self._gate else self.guard.concurrency  # the gate waits for all that have begun
         self._pool = self._pool or Pool(size)
         self._runs += 1
         try:
             async with asyncio.TaskGroup() as running:
-                for index, group in enumerate(groups):
+                for index, group in mine:
                     running.create_task(strategy.run(self, group, hash((seed, index)), group_size))
         finally:
             left = [walk for walk in self.parked.values() if walk.group.id in ids]
@@ -98,10 +103,15 @@ class Manager:
             self._runs -= 1
             if not self._runs:
                 self._pool = None
-            self.outcomes = sum((self._tallies.pop(i) for i in ids & {*self._tallies}), Counter())
+            outcomes = sum((self._tallies.pop(i) for i in ids & {*self._tallies}), Counter[Outcome]())
             errors = [self._errors.pop(group.id) for group in groups if group.id in self._errors]
-        check_share(self.outcomes, self.guard.max_error_frac, next(iter(errors), ""))
-        return groups
+        name = f"played {tasks[0][0]}" if tasks else "played nothing"
+        shares, tallies, first = zip(
+            *await self.peers.gather(name, (groups, outcomes, next(iter(errors), ""))), strict=True
+        )
+        self.outcomes = sum(tallies, Counter())
+        check_share(self.outcomes, self.guard.max_error_frac, next(filter(None, first), ""))
+        return interleave(shares)
 
     async def play(
         self, group: Group, seed: int, name: str, move: Move | None = None, turns: float = math.inf

@@ -104,7 +104,7 @@ def packed(
     **options: Any,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     learner = Gradient(model(family, **options), packing=packing)
-    learner.reference = Gradient(model(family, seed=1, **options), packing=packing).causal_lm
+    learner.reference = Gradient(model(family, seed=1, **options), packing=packing).scorer
     metrics = learner.update(batch, weights, losses, lr=1e-3, microbatch_tokens=microbatch_tokens)
     return learner.gradient, metrics
 

@@ -1,0 +1,92 @@
+"""Every process has all weights: data parallelism for models that fit a GPU with their optimiser."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from agentgym.parallel import ALONE, Peers
+from agentgym.trainers.scorer import Scorer
+from agentgym.trainers.spread import Weights
+
+BUCKET = 1 << 24
+"""Numbers that are summed over the processes at a time."""
+
+
+class Replicated:
+    """Every process has all weights; gradients are summed when all micro-batches are done."""
+
+    def __init__(self, peers: Peers = ALONE) -> None:
+        self.peers = peers
+
+    def trained(self, whole: Scorer) -> Scorer:
+        """The very model."""
+        return whole
+
+    def frozen(self, whole: Scorer) -> Scorer:
+        return Scorer(copy.deepcopy(whole.model).requires_grad_(False).eval())
+
+    def masters(self, weights: Weights) -> dict[str, Tensor]:
+        """Small steps vanish in bfloat16, so narrow weights get a float32 copy, and that is stepped."""
+        return {n: p if p.dtype.itemsize >= 4 else p.detach().float() for n, p in weights.items()}
+
+    def clip(self, weights: Weights, masters: Weights, most: float) -> float:
+        if self.peers.size > 1:
+            sum_gradients(list(weights.values()))
+        norm = float(nn.utils.clip_grad_norm_(weights.values(), most))
+        for name, weight in weights.items():
+            if masters[name] is not weight:
+                masters[name].grad = None if weight.grad is None else weight.grad.float()
+        return norm
+
+    def publish(self, weights: Weights, masters: Weights, whole: Weights) -> None:
+        for name, weight in weights.items():
+            if masters[name] is not weight:
+                weight.copy_(masters[name])
+
+    def part(self, weight: Tensor, full: Tensor) -> Tensor:
+        return full
+
+    def full(self, weight: Tensor, part: Tensor) -> Tensor | None:
+        return part
+
+    def put(self, weight: Tensor, full: Tensor) -> None:
+        weight.copy_(full)
+
+    def goes_on(self, more: bool) -> bool:
+        return more
+
+
+def sum_gradients(weights: Sequence[Tensor]) -> None:
+    """Over the processes. A weight without a gradient on any process has none afterwards."""
+    device = weights[0].device
+    there = torch.tensor([float(weight.grad is not None) for weight in weights], device=device)
+    dist.all_reduce(there)
+    grads: list[Tensor] = []
+    for weight, known in zip(weights, there.tolist(), strict=True):
+        if known:
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            grads.append(weight.grad)
+    for bucket in _buckets(grads):
+        wide = torch.promote_types(bucket[0].dtype, torch.float32)
+        flat = torch.cat([grad.flatten().to(wide) for grad in bucket])
+        dist.all_reduce(flat)
+        for grad, total in zip(bucket, torch.split(flat, [grad.numel() for grad in bucket]), strict=True):
+            grad.copy_(total.view_as(grad))
+
+
+def _buckets(grads: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Of one dtype each."""
+    bucket: list[Tensor] = []
+    for grad in grads:
+        full = sum(map(Tensor.numel, bucket)) + grad.numel() > BUCKET
+        if bucket and (full or grad.dtype != bucket[0].dtype):
+            yield bucket
+            bucket = []
+        bucket.append(grad)
+    if bucket:
+        yield bucket
