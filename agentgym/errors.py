@@ -11,6 +11,7 @@ AgentgymError
 ├── EnvError         the environment broke, or cannot be had: env_error
 ├── SandboxError     the sandbox itself failed: the episode ends as env_error, never as a reward of 0
 ├── EngineError      the engine failed: engine_error
+├── ClusterError     machines or actors cannot be had, or are lost too often; the run stops and says why
 ├── JudgeError       the checker of answers failed: judge_error
 └── TooManyErrors    more episodes failed than `max_error_frac` allows; the run stops and says why
 """
@@ -63,6 +64,10 @@ class SandboxError(AgentgymError):
 
 class EngineError(AgentgymError):
     """The engine failed."""
+
+
+class ClusterError(AgentgymError):
+    """Machines or actors cannot be had, or are lost too often."""
 
 
 class JudgeError(AgentgymError):

@@ -46,6 +46,20 @@ class Guard:
     deterministic: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Groups in the order they were asked for, how their episodes ended, and the first error, empty for none."""
+
+    groups: list[Group]
+    outcomes: Counter[Outcome]
+    error: str
+
+
+def seeds(seed: int, count: int) -> list[int]:
+    """Of the groups of a run."""
+    return [hash((seed, index)) for index in range(count)]
+
+
 class Manager:
     """The one place where episodes run, of as many runs at a time as are asked for.
 
@@ -83,6 +97,15 @@ class Manager:
     ) -> list[Group]:
         """One group for each `(group id, task)`, in their order; no two runs at a time share an id. Raises
         TooManyErrors."""
+        played = await self.play_groups(strategy, tasks, seeds(seed, len(tasks)), group_size)
+        self.outcomes = played.outcomes
+        check_share(played.outcomes, self.guard.max_error_frac, played.error)
+        return played.groups
+
+    async def play_groups(
+        self, strategy: RolloutStrategy, tasks: Sequence[tuple[str, Task]], seeds: Sequence[int], group_size: int
+    ) -> Played:
+        """A part of a run, or all of it: groups with a seed for each, however many fail."""
         groups = [Group(group_id, task) for group_id, task in tasks]
         ids = {group.id for group in groups}
         size = sys.maxsize if self._gate else self.guard.concurrency  # the gate waits for all that have begun
@@ -90,18 +113,17 @@ class Manager:
         self._runs += 1
         try:
             async with asyncio.TaskGroup() as running:
-                for index, group in enumerate(groups):
-                    running.create_task(strategy.run(self, group, hash((seed, index)), group_size))
+                for group, seed in zip(groups, seeds, strict=True):
+                    running.create_task(strategy.run(self, group, seed, group_size))
         finally:
             left = [walk for walk in self.parked.values() if walk.group.id in ids]
             await asyncio.gather(*(self.give_up(walk) for walk in left))
             self._runs -= 1
             if not self._runs:
                 self._pool = None
-            self.outcomes = sum((self._tallies.pop(i) for i in ids & {*self._tallies}), Counter())
+            outcomes = sum((self._tallies.pop(i) for i in ids & {*self._tallies}), Counter[Outcome]())
             errors = [self._errors.pop(group.id) for group in groups if group.id in self._errors]
-        check_share(self.outcomes, self.guard.max_error_frac, next(iter(errors), ""))
-        return groups
+        return Played(groups, outcomes, next(iter(errors), ""))
 
     async def play(
         self, group: Group, seed: int, name: str, move: Move | None = None, turns: float = math.inf
