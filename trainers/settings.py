@@ -59,7 +59,8 @@ class Settings:
     """A training run.
 
     cluster: where the parts of the run are; `single` is one process. batch_size: prompts per step. group_size:
-    trajectories per prompt. max_steps: steps of a stage that sets none. minibatches: optimiser steps per batch. microbatch_tokens: tokens computed in a forward pass.
+    trajectories per prompt. max_steps: steps of a stage that sets none. minibatches: optimiser steps per batch.
+    microbatch_tokens: tokens computed in a forward pass.
     packing: "tree" computes what trajectories share once; "flat" gives each a row of its own, for models whose
     attention cannot be told what to attend to.
     partners: models that speak in the policy's place where an environment has several speakers, by agent; frozen,

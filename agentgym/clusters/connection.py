@@ -30,8 +30,8 @@ def connected(config: Ray) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigError(
             f"cluster.address={config.address}: no Ray cluster can be used there: {error}. `ray start --head` on "
-            "one machine and `ray start --address=IT:6379` on the others make one; cluster.address=local starts one "
-            "for the run"
+            "one machine and `ray start --address=IT:6379` on the others make one; cluster.address=local starts "
+            "one for the run"
         ) from error
     try:
         yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,7 +16,8 @@ from ray.util import placement_group, remove_placement_group
 from agentgym.clusters.calls import Lost, answer, bundle, place
 from agentgym.clusters.connection import connected
 from agentgym.clusters.fleet import no_room
-from agentgym.clusters.learner import TOKEN, Learner, News
+from agentgym.clusters.learner import Learner, News
+from agentgym.clusters.shared_folder import SharedFolder, shared
 from agentgym.errors import ClusterError
 from agentgym.trainers.checkpoint import latest
 
@@ -43,27 +43,21 @@ class Oldest:
 async def train(config: Ray, settings: Settings, path: Path, reporter: Reporter) -> dict[str, Any]:
     """See `Cluster.train`. Raises ClusterError where the learner is lost more than `retries` times without a
     checkpoint in between."""
-    settings = dataclasses.replace(settings, output_dir=str(path.parent), run_name=path.name)
-    token = uuid.uuid4().hex
-    path.mkdir(parents=True, exist_ok=True)
-    (path / TOKEN).write_text(token, encoding="utf-8")
     losses, reached = 0, None
-    try:
-        with connected(config):
-            while True:
-                try:
-                    async with _learner(config) as learner:
-                        return await _follow(learner, settings, path, token, reporter)
-                except Lost as error:
-                    before, reached = reached, latest(path / "checkpoints")
-                    losses = losses + 1 if reached == before else 1
-                    if losses > settings.retries + 1:
-                        raise ClusterError(f"the learner was lost {losses} times at one place: {error}") from error
-                    where = reached.name if reached else "the beginning (save_every is 0, or was not reached)"
-                    log.warning("the learner was lost; it is made anew, and goes on from %s (%s)", where, error)
-                    settings = dataclasses.replace(settings, resume=True)
-    finally:
-        (path / TOKEN).unlink(missing_ok=True)
+    with shared(path) as folder, connected(config):
+        settings = dataclasses.replace(settings, output_dir=str(folder.path.parent), run_name=folder.path.name)
+        while True:
+            try:
+                async with _learner(config) as learner:
+                    return await _follow(learner, settings, folder, reporter)
+            except Lost as error:
+                before, reached = reached, latest(folder.path / "checkpoints")
+                losses = losses + 1 if reached == before else 1
+                if losses > settings.retries + 1:
+                    raise ClusterError(f"the learner was lost {losses} times at one place: {error}") from error
+                where = reached.name if reached else "the beginning, for want of a checkpoint (see save_every)"
+                log.warning("the learner was lost; it is made anew, and goes on from %s (%s)", where, error)
+                settings = dataclasses.replace(settings, resume=True)
 
 
 @asynccontextmanager
@@ -85,11 +79,11 @@ async def _learner(config: Ray) -> AsyncIterator[Any]:
         remove_placement_group(group)
 
 
-async def _follow(learner: Any, settings: Settings, path: Path, token: str, reporter: Reporter) -> dict[str, Any]:
+async def _follow(learner: Any, settings: Settings, folder: SharedFolder, reporter: Reporter) -> dict[str, Any]:
     """Tell the reporter until the run is over; the evaluations by stage."""
     watched = Oldest()
     reporter.watch(watched)
-    evaluations = learner.train.remote(settings, path, token)
+    evaluations = learner.train.remote(settings, folder)
     over = False
     while not over:
         news: News = await answer(learner.news.remote())

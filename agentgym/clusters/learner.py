@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym import run
 from agentgym.clusters.calls import Actor, Surroundings
-from agentgym.errors import ConfigError
 
 if TYPE_CHECKING:
+    from agentgym.clusters.shared_folder import SharedFolder
     from agentgym.trainers.evaluate import Evaluation
     from agentgym.trainers.settings import Settings, Stage
     from agentgym.trainers.trainer import Watched
@@ -73,13 +72,12 @@ class Learner(Actor):
         self._training: asyncio.Future[dict[str, Any]] | None = None
         self._over = False
 
-    async def train(self, settings: Settings, path: Path, token: str) -> dict[str, Any]:
-        """The run; see `run.train_here`. token: the text of a file in `path`. Raises ConfigError where it is not
-        seen here."""
+    async def train(self, settings: Settings, folder: SharedFolder) -> dict[str, Any]:
+        """The run; see `run.train_here`. Raises ConfigError where its folder is not that of the command line."""
         try:
-            check_shared(path, token)
+            folder.check()
             run.check_components(settings)
-            self._training = asyncio.ensure_future(run.train_here(settings, path, self._notes))
+            self._training = asyncio.ensure_future(run.train_here(settings, folder.path, self._notes))
             return await self._training
         finally:
             self._over = True
@@ -99,20 +97,3 @@ class Learner(Actor):
         if self._training is not None:
             self._training.cancel()
             await asyncio.wait([self._training])
-
-
-TOKEN = ".on_all_machines"
-"""A file in the run's directory."""
-
-
-def check_shared(path: Path, token: str) -> None:
-    """Raises ConfigError where the run's directory is not the one that the command line has written to."""
-    try:
-        seen = (path / TOKEN).read_text(encoding="utf-8")
-    except OSError:
-        seen = ""
-    if seen != token:
-        raise ConfigError(
-            f"output_dir: {path} is not the same folder on all machines. The learner writes there, and goes on "
-            "from there on another machine when its own is lost: name a folder that they share"
-        )

@@ -69,11 +69,11 @@ class Ray:
         return deployed(self, settings)
 
     async def train(self, settings: Settings, path: Path, reporter: Reporter) -> dict[str, Any]:
-        """See `Cluster`; raises as `open` does, and ConfigError where the learner's machine does not see `path`."""
+        """See `Cluster`; raises as `open` does, and ConfigError where `path` is not shared by the machines."""
         self._check(settings)
         from agentgym.clusters.follow import train
 
-        return await train(self, settings, path.absolute(), reporter)
+        return await train(self, settings, path, reporter)
 
     def _check(self, settings: Settings) -> None:
         try:
