@@ -220,10 +220,11 @@ def search(words: tuple[str, ...], k: int) -> None:
 @click.argument("more", nargs=-1)
 def list_components(kind: str | None, more: tuple[str, ...]) -> None:
     """What exists, or more of one kind: agentgym list tools"""
-    from agentgym import config, run
+    from agentgym import config
+    from agentgym.recipes import recipes
 
     known = {name: {*config.names(name), *config.installed(name)} for name in config.KINDS}
-    known["recipe"] = set(run.recipes())
+    known["recipe"] = set(recipes())
     if kind is None:
         for name, members in known.items():
             click.echo(f"{name:9} {', '.join(sorted(members)) or '-'}")

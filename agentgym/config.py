@@ -37,6 +37,7 @@ KINDS = {
     "protocol": "agentgym.protocols",
     "tasks": "agentgym.envs.tasks",
     "engine": "agentgym.engines",
+    "cluster": "agentgym.clusters",
     "rollout": "agentgym.rollout",
     "signal": "agentgym.trainers.signals",
     "credit": "agentgym.trainers.credit",

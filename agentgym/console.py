@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from agentgym.runlog import stage_names
 from agentgym.transcript import OF_THE_PLAYER, Decode, is_demonstration
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agentgym.plan import Gpu, Plan, Shape
     from agentgym.trainers.evaluate import Evaluation
     from agentgym.trainers.settings import Stage
+    from agentgym.trainers.trainer import Watched
     from agentgym.types import Group
 
 FIELDS = {
@@ -44,12 +45,6 @@ FIELDS = {
 PLAIN_EVERY = 10  # steps between lines where no live display is possible
 PLAIN_WIDTH = 120
 HISTORY = 32  # steps in a sparkline
-
-
-class Watched(Protocol):
-    """What can say which of its episodes has run longest; a rollout manager does."""
-
-    def oldest(self) -> tuple[str, float] | None: ...
 
 
 class Console:

@@ -12,6 +12,7 @@ AgentgymError
 ├── SandboxError     the sandbox itself failed: the episode ends as env_error, never as a reward of 0
 ├── EngineError      the engine failed: engine_error
 ├── PeerError        another process of the run has ended
+├── ClusterError     machines or actors cannot be had, or are lost too often; the run stops and says why
 ├── JudgeError       the checker of answers failed: judge_error
 └── TooManyErrors    more episodes failed than `max_error_frac` allows; the run stops and says why
 """
@@ -68,6 +69,10 @@ class EngineError(AgentgymError):
 
 class PeerError(AgentgymError):
     """Another process of the run has ended."""
+
+
+class ClusterError(AgentgymError):
+    """Machines or actors cannot be had, or are lost too often."""
 
 
 class JudgeError(AgentgymError):

@@ -7,20 +7,24 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym import parallel
-from agentgym.config import build, convert, merge, read_toml, to_table
+from agentgym.config import build, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.parallel import ALONE, Peers
+from agentgym.recipes import merge_layers
 from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
 if TYPE_CHECKING:
     from agentgym.checks.harness import CheckResult
+    from agentgym.cluster import Cluster, Policy
+    from agentgym.engine import Engine
+    from agentgym.renderer import Renderer
     from agentgym.retriever import Retriever
     from agentgym.rollout.manager import Manager
     from agentgym.sandbox import SandboxHost
@@ -29,119 +33,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STAGES_OWN = {"max_steps": "steps", "batch_size": "batch_size", "group_size": "group_size", "lr": "lr"}
-"""Settings that stages may have for themselves, and what these call them."""
-
-BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
-"""Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""
-
-
-def recipes() -> dict[str, Path]:
-    """The built-in recipes by name."""
-    folder = Path(__file__).parent / "trainers" / "recipes"
-    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
-
 
 def resolve_settings(overrides: Mapping[str, Any], files: list[Path], *, slips: bool = True) -> Settings:
     """Recipe, then `-c` files, then overrides; to resume, the run's own settings first. slips: whether the rates
     of slips that a recipe has for the demonstrations of its cold start count. Raises ConfigError."""
-    settings = _merge_layers(overrides, files, slips)
+    settings = merge_layers(overrides, files, slips)
     if settings.resume and (stored := run_directory(settings) / "config.toml").exists():
-        settings = _merge_layers(overrides, [stored, *files], slips)
+        settings = merge_layers(overrides, [stored, *files], slips)
     check_components(settings)
     return settings
-
-
-def _merge_layers(overrides: Mapping[str, Any], files: list[Path], slips: bool) -> Settings:
-    layers = [*(read_toml(file, "config") for file in files), overrides]
-    recipe = [layer["recipe"] for layer in layers if "recipe" in layer]
-    if any("tools" in layer for layer in layers) and not any(map(_names_env, layers)):
-        layers.insert(0, {"env": "tool_agent"})
-    name = str(recipe[-1]) if recipe else _own_recipe(layers)
-    recipe_layer = _recipe(name) if slips else _without_slips(_recipe(name))
-    layers.insert(0, {**recipe_layer, "recipe": name})
-    table: dict[str, Any] = {"stages": []}
-    for layer in layers:
-        stages = _merge_stages(table["stages"], layer.get("stages", {}))
-        table = {**merge(table, layer), "stages": stages}
-    for key in ("max_turns", "sandbox", "tools"):
-        if key in table:
-            table = merge(table, {"env": {key: table.pop(key)}})
-    rollout = table.pop("rollout", {})
-    branching = {key: table.pop(key) for key in BRANCHING if key in table}
-    stages = table["stages"]
-    if rollout:
-        stages = [merge(s, {"rollout": rollout}) if _rollout(s) != "demonstrations" else s for s in stages]
-    if branching:
-        stages = [merge(s, {"rollout": branching}) if _rollout(s) == "entropy_branching" else s for s in stages]
-        if "entropy_branching" not in map(_rollout, stages):
-            names = ", ".join(branching)
-            raise ConfigError(f"{names}: no stage here has rollout entropy_branching; recipe=arpo has")
-    _check_used(overrides, stages)
-    return convert(Settings, {**table, "stages": stages}, "settings")
-
-
-def _check_used(overrides: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ConfigError for a setting that would change nothing, since every stage has its own."""
-    for key, own in STAGES_OWN.items():
-        if key in overrides and stages and all(stage.get(own) is not None for stage in stages):
-            have = ", ".join(f"stages.{stage['name']}.{own}={stage[own]}" for stage in stages)
-            raise ConfigError(f"{key}={overrides[key]} would change nothing: every stage has its own, {have}")
-
-
-def _names_env(layer: Mapping[str, Any]) -> bool:
-    env = layer.get("env")
-    return isinstance(env, str) or (isinstance(env, Mapping) and "name" in env)
-
-
-def _own_recipe(layers: Sequence[Mapping[str, Any]]) -> str:
-    """The recipe that has the environment's name, where there is one; else the default."""
-    envs = [layer["env"] for layer in layers if _names_env(layer)]
-    name = (envs[-1] if isinstance(envs[-1], str) else str(envs[-1]["name"])) if envs else ""
-    return name if name in recipes() else Settings.recipe
-
-
-def _rollout(stage: Mapping[str, Any]) -> str:
-    """The name of a stage's rollout."""
-    rollout = stage.get("rollout", "")
-    return str(rollout if isinstance(rollout, str) else rollout.get("name"))
-
-
-def _without_slips(table: dict[str, Any]) -> dict[str, Any]:
-    """Without the rates of slips in demonstrations, of environments inside of others as well."""
-    return {
-        key: _without_slips(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if not key.startswith("demo_")
-    }
-
-
-def _recipe(name: str) -> dict[str, Any]:
-    if name.endswith(".toml"):
-        return read_toml(Path(name), "recipe")
-    known = recipes()
-    stem = name.replace("-", "_")
-    if stem not in known:
-        raise ConfigError(f"unknown recipe {name!r}: {did_you_mean(stem, known)}")
-    return read_toml(known[stem], "recipe")
-
-
-def _merge_stages(stages: list[dict[str, Any]], given: Any) -> list[dict[str, Any]]:
-    """`stages.rl.lr=1e-4` changes the stage of that name; a list replaces them all."""
-    if isinstance(given, list):
-        if not all(isinstance(stage, Mapping) and isinstance(stage.get("name"), str) for stage in given):
-            raise ConfigError("stages: each of the list must be a table with a name")
-        return given
-    by_name = {stage["name"]: stage for stage in stages}
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"stages={given!r}: say stages.NAME.key=value. Known: {', '.join(by_name)}")
-    for name, changes in given.items():
-        if name not in by_name:
-            raise ConfigError(f"unknown stage {name!r}: {did_you_mean(name, by_name)}")
-        if not isinstance(changes, Mapping):
-            raise ConfigError(f"stages.{name}={changes!r}: say stages.{name}.key=value")
-        by_name[name] = merge(by_name[name], changes)
-    return list(by_name.values())
 
 
 def check_components(settings: Settings) -> None:
@@ -153,6 +53,7 @@ def check_components(settings: Settings) -> None:
     if hasattr(env, "sandbox"):
         build("sandbox", env.sandbox)
     build("engine", settings.engine)
+    build("cluster", settings.cluster)
     agents = getattr(env, "agents", (Env.agent,))
     for agent in {*settings.partners, *(name for stage in settings.stages for name in stage.agents)} - {*agents}:
         raise ConfigError(f"env {type(env).__name__} has no agent {agent!r}: {did_you_mean(agent, agents)}")
@@ -208,19 +109,44 @@ def run_directory(settings: Settings) -> Path:
     return folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
+def open_policy(settings: Settings, peers: Peers = ALONE) -> AbstractAsyncContextManager[Policy]:
+    """The policy, wherever the cluster has its parts; closed at exit."""
+    cluster: Cluster = build("cluster", settings.cluster)
+    return cluster.open(settings, peers)
+
+
 @asynccontextmanager
-async def open_policy(settings: Settings, peers: Peers = ALONE) -> AsyncIterator[tuple[Any, ...]]:
-    """Model, tokenizer (None both where the engine brings its own), engine, and a maker of managers; closed at
-    exit, where engines that cost something say what."""
+async def open_here(settings: Settings, peers: Peers) -> AsyncIterator[Policy]:
+    """All of it in this process; at exit, engines that cost something say what."""
+    brings_model = getattr(build("engine", settings.engine), "brings_model", False)
+    policy = _policy_elsewhere(settings) if brings_model else policy_here(settings)
+    model, tokenizer, engine, renderer, partners = policy
+    env = env_for(settings, model)
+    managers = open_managers(settings, env, engine, renderer, tokenizer, partners, peers)
+    async with managers as manager, AsyncExitStack() as engines:
+        for each in (engine, *partners.values()):
+            engines.push_async_callback(each.close)
+            engines.callback(_tell_spent, each)
+        yield model, tokenizer, engine, manager
+    peers.leave()
+
+
+@asynccontextmanager
+async def open_managers(
+    settings: Settings,
+    env: EnvConfig,
+    engine: Engine,
+    renderer: Renderer,
+    tokenizer: Any,
+    partners: Mapping[str, Engine],
+    peers: Peers = ALONE,
+) -> AsyncIterator[Callable[[float], Manager]]:
+    """A maker of managers by temperature, over services that are closed at exit."""
     from agentgym.rollout.manager import Guard, Manager
     from agentgym.rollout.walk import Limits
     from agentgym.services import Services
     from agentgym.vocabulary import Vocabulary
 
-    brings_model = getattr(build("engine", settings.engine), "brings_model", False)
-    policy = _policy_elsewhere(settings) if brings_model else _policy_here(settings)
-    model, tokenizer, engine, renderer, partners = policy
-    env = env_for(settings, model)
     guard = Guard(
         concurrency=settings.concurrency,
         episode_timeout=settings.episode_timeout,
@@ -240,12 +166,7 @@ async def open_policy(settings: Settings, peers: Peers = ALONE) -> AsyncIterator
             limits = Limits(settings.max_completion_tokens, temperature, settings.top_p, settings.top_k)
             return Manager(env, engine, renderer, services, limits, guard, partners, peers)
 
-        async with AsyncExitStack() as engines:
-            for each in (engine, *partners.values()):
-                engines.push_async_callback(each.close)
-                engines.callback(_tell_spent, each)
-            yield model, tokenizer, engine, manager
-    peers.leave()
+        yield manager
 
 
 def _check_template(settings: Settings) -> None:
@@ -270,18 +191,24 @@ def _check_template(settings: Settings) -> None:
         )
 
 
-def _policy_here(settings: Settings) -> tuple[Any, ...]:
-    """Model, tokenizer, engine, renderer and partners, of models in this process."""
-    from agentgym.models.chat import Chat
+def load_model(settings: Settings) -> tuple[Any, Any]:
+    """Model and tokenizer, where the model's chat template fits the environment."""
     from agentgym.models.load import load_policy, resolve_device
 
-    device = resolve_device(settings.device)
     _check_template(settings)
-    model, tokenizer = load_policy(
-        model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
-    )
+    device, name = resolve_device(settings.device), model_path(settings.model)
+    return load_policy(name, seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora)
+
+
+def policy_here(settings: Settings) -> tuple[Any, ...]:
+    """Model, tokenizer, engine, renderer and partners, of models in this process."""
+    from agentgym.models.chat import Chat
+    from agentgym.models.load import resolve_device
+
+    model, tokenizer = load_model(settings)
     engine = build("engine", settings.engine).start(model, tokenizer)
-    return model, tokenizer, engine, Chat(tokenizer), _partners(settings, tokenizer, device)
+    partners = _partners(settings, tokenizer, resolve_device(settings.device))
+    return model, tokenizer, engine, Chat(tokenizer), partners
 
 
 def _policy_elsewhere(settings: Settings) -> tuple[Any, ...]:
@@ -314,10 +241,16 @@ def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]
 
 async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
     """A whole run; returns its directory and the evaluations by stage."""
-    path, source = run_directory(settings), task_source(settings)
-    _check_start(settings, path, source)
+    path = run_directory(settings)
+    _check_start(settings, path)
+    cluster: Cluster = build("cluster", settings.cluster)
     peers = Peers.join(settings.device)
     path = await peers.agree("run directory", path)
+    return path, await cluster.train(settings, path, reporter, peers)
+
+
+async def train_here(settings: Settings, path: Path, reporter: Reporter, peers: Peers = ALONE) -> dict[str, Any]:
+    """A whole run with the learner in this process; the evaluations by stage."""
     from agentgym.runlog import NoLog, RunLog
     from agentgym.trainers.learner import Learner
     from agentgym.trainers.trainer import Parts, Trainer
@@ -347,15 +280,15 @@ async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str,
                 learner,
                 manager(settings.temperature),
                 manager(settings.eval_temperature),
-                source,
+                task_source(settings),
                 log,
                 reporter,
                 peers,
             )
-            return path, await Trainer(settings, parts).train()
+            return await Trainer(settings, parts).train()
 
 
-def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
+def _check_start(settings: Settings, path: Path) -> None:
     """What can be known to be wrong at once, not after torch is loaded or a stage is over."""
     engine = build("engine", settings.engine)
     if reason := getattr(engine, "refuses_training", ""):
@@ -369,6 +302,7 @@ def _check_start(settings: Settings, path: Path, source: TaskSource) -> None:
         check_directory(path, resume=settings.resume)
     for name in (settings.model, *settings.partners.values()):
         check_model(model_path(name))
+    source = task_source(settings)
     for split in ("train", "eval"):
         source.draw(1, random.Random(0), split)
 

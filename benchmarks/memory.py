@@ -42,7 +42,8 @@ from agentgym.envs.memory import MANAGER, Memory, MemoryEnv
 from agentgym.envs.worlds.names import SHORT_NAMES
 from agentgym.locomo import CATEGORIES
 from agentgym.protocols.memory_r1 import Operation, read_answered, write_answered, write_operations
-from agentgym.run import recipes, resolve_settings
+from agentgym.recipes import recipes
+from agentgym.run import resolve_settings
 from agentgym.runlog import read_forests
 from agentgym.services import Services
 from agentgym.types import Group, Observation, Task

@@ -58,8 +58,9 @@ class Stage:
 class Settings:
     """A training run.
 
-    batch_size: prompts per step. group_size: trajectories per prompt. max_steps: steps of a stage that sets
-    none. minibatches: optimiser steps per batch. microbatch_tokens: tokens computed in a forward pass.
+    cluster: where the parts of the run are; `single` is one process. batch_size: prompts per step. group_size:
+    trajectories per prompt. max_steps: steps of a stage that sets none. minibatches: optimiser steps per batch.
+    microbatch_tokens: tokens computed in a forward pass.
     packing: "tree" computes what trajectories share once; "flat" gives each a row of its own, for models whose
     attention cannot be told what to attend to.
     shard: whether the processes of a run keep a part each of weights, gradients and the optimiser's state, and not
@@ -77,6 +78,7 @@ class Settings:
     env: Spec = "retool"
     model: str = "nano"
     engine: Spec = "torch"
+    cluster: Spec = "single"
     device: str = "auto"
     dtype: str = "auto"
     lora: Lora = field(default_factory=Lora)

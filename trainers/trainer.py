@@ -33,10 +33,16 @@ COUNTS = ("trained_tokens", "computed_tokens")
 T = TypeVar("T")
 
 
+class Watched(Protocol):
+    """What can say which of its episodes has run longest, and for how many seconds; a rollout manager does."""
+
+    def oldest(self) -> tuple[str, float] | None: ...
+
+
 class Reporter(Protocol):
     """Who is told how the run goes."""
 
-    def watch(self, *managers: Manager) -> None: ...
+    def watch(self, *managers: Watched) -> None: ...
 
     def stage(self, stage: Stage, steps: int, done: int) -> None: ...
 
@@ -171,8 +177,9 @@ class Trainer:
             metrics = self._learn(stage, losses, batch)
         else:
             metrics = await asyncio.to_thread(self._learn, stage, losses, batch)
+        learned = time.monotonic()
         await engine.load(self.parts.model, engine.version + 1)
-        return metrics
+        return metrics | {"seconds_publish": time.monotonic() - learned}
 
     def _learn(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:
         settings = self.settings

@@ -47,6 +47,20 @@ class Guard:
     deterministic: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Groups in the order they were asked for, how their episodes ended, and the first error, empty for none."""
+
+    groups: list[Group]
+    outcomes: Counter[Outcome]
+    error: str
+
+
+def seeds(seed: int, count: int) -> list[int]:
+    """Of the groups of a run."""
+    return [hash((seed, index)) for index in range(count)]
+
+
 class Manager:
     """The one place where episodes run, of as many runs at a time as are asked for.
 
@@ -87,16 +101,28 @@ class Manager:
     ) -> list[Group]:
         """One group for each `(group id, task)`, in their order; no two runs at a time share an id. Raises
         TooManyErrors."""
-        mine = self.peers.share([(i, Group(group_id, task)) for i, (group_id, task) in enumerate(tasks)])
-        groups = [group for _, group in mine]
+        numbered = self.peers.share(list(zip(tasks, seeds(seed, len(tasks)), strict=True)))
+        mine, own = [task for task, _ in numbered], [number for _, number in numbered]
+        played = await self.play_groups(strategy, mine, own, group_size)
+        shares = await self.peers.gather(f"played {tasks[0][0] if tasks else 'nothing'}", played)
+        self.outcomes = sum((part.outcomes for part in shares), Counter[Outcome]())
+        errors = (part.error for part in shares if part.error)
+        check_share(self.outcomes, self.guard.max_error_frac, next(errors, ""))
+        return interleave([part.groups for part in shares])
+
+    async def play_groups(
+        self, strategy: RolloutStrategy, tasks: Sequence[tuple[str, Task]], seeds: Sequence[int], group_size: int
+    ) -> Played:
+        """A part of a run, or all of it: groups with a seed for each, however many fail."""
+        groups = [Group(group_id, task) for group_id, task in tasks]
         ids = {group.id for group in groups}
         size = sys.maxsize if self._gate else self.guard.concurrency  # the gate waits for all that have begun
         self._pool = self._pool or Pool(size)
         self._runs += 1
         try:
             async with asyncio.TaskGroup() as running:
-                for index, group in mine:
-                    running.create_task(strategy.run(self, group, hash((seed, index)), group_size))
+                for group, seed in zip(groups, seeds, strict=True):
+                    running.create_task(strategy.run(self, group, seed, group_size))
         finally:
             left = [walk for walk in self.parked.values() if walk.group.id in ids]
             await asyncio.gather(*(self.give_up(walk) for walk in left))
@@ -105,13 +131,7 @@ class Manager:
                 self._pool = None
             outcomes = sum((self._tallies.pop(i) for i in ids & {*self._tallies}), Counter[Outcome]())
             errors = [self._errors.pop(group.id) for group in groups if group.id in self._errors]
-        name = f"played {tasks[0][0]}" if tasks else "played nothing"
-        shares, tallies, first = zip(
-            *await self.peers.gather(name, (groups, outcomes, next(iter(errors), ""))), strict=True
-        )
-        self.outcomes = sum(tallies, Counter())
-        check_share(self.outcomes, self.guard.max_error_frac, next(filter(None, first), ""))
-        return interleave(shares)
+        return Played(groups, outcomes, next(iter(errors), ""))
 
     async def play(
         self, group: Group, seed: int, name: str, move: Move | None = None, turns: float = math.inf

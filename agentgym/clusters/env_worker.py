@@ -1,0 +1,81 @@
+"""An env worker: an actor that plays groups, with environments, tools and sandboxes of its machine."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agentgym import run
+from agentgym.clusters.calls import Actor
+from agentgym.clusters.replica import POLICY, Facts
+from agentgym.clusters.routed_engine import RoutedEngine, Routes
+from agentgym.rollout.manager import Played
+from agentgym.types import Task
+
+if TYPE_CHECKING:
+    from agentgym.env import EnvConfig
+    from agentgym.rollout.manager import Manager
+    from agentgym.rollout.strategy import RolloutStrategy
+    from agentgym.trainers.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A group to be played; the same group, whoever plays it."""
+
+    id: str
+    task: Task
+    seed: int
+    strategy: RolloutStrategy
+    group_size: int
+    temperature: float
+
+
+class EnvWorker(Actor):
+    """A rollout manager for each temperature, over the same services."""
+
+    async def start(
+        self,
+        settings: Settings,
+        env: EnvConfig,
+        facts: Mapping[str, Facts],
+        replicas: Mapping[int, Any],
+        patience: float,
+    ) -> None:
+        """Open what episodes need."""
+        from agentgym.models.chat import Chat
+        from agentgym.models.load import load_tokenizer
+
+        tokenizer = load_tokenizer(run.model_path(settings.model))
+        self._routes, prefix = Routes(patience), f"{uuid.uuid4().hex}:"
+        self._routes.update(replicas)
+        engines = {name: RoutedEngine(self._routes, known, name, prefix) for name, known in facts.items()}
+        policy = engines.pop(POLICY)
+        self._opened = AsyncExitStack()
+        self._make = await self._opened.enter_async_context(
+            run.open_managers(settings, env, policy, Chat(tokenizer), tokenizer, engines)
+        )
+        self._managers: dict[float, Manager] = {}
+
+    def prepare(self, settings: Settings) -> None:
+        """Load the modules that `start` and `play` are given objects of."""
+        run.check_components(settings)
+
+    def route(self, replicas: Mapping[int, Any]) -> None:
+        """These replicas are up now."""
+        self._routes.update(replicas)
+
+    async def play(self, job: Job) -> Played:
+        """The group."""
+        manager = self._managers.get(job.temperature)
+        if manager is None:
+            manager = self._managers[job.temperature] = self._make(job.temperature)
+        return await manager.play_groups(job.strategy, [(job.id, job.task)], [job.seed], job.group_size)
+
+    async def close(self) -> None:
+        """See `Actor`."""
+        if opened := getattr(self, "_opened", None):
+            await opened.aclose()

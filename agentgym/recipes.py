@@ -1,0 +1,116 @@
+"""From recipe, files and overrides to settings: later layers change earlier ones, table by table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentgym.config import convert, merge, read_toml
+from agentgym.errors import ConfigError, did_you_mean
+from agentgym.trainers.settings import Settings
+
+STAGES_OWN = {"max_steps": "steps", "batch_size": "batch_size", "group_size": "group_size", "lr": "lr"}
+"""Settings that stages may have for themselves, and what these call them."""
+
+BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
+"""Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""
+
+
+def recipes() -> dict[str, Path]:
+    """The built-in recipes by name."""
+    folder = Path(__file__).parent / "trainers" / "recipes"
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def merge_layers(overrides: Mapping[str, Any], files: list[Path], slips: bool) -> Settings:
+    """A recipe, then files, then overrides. Raises ConfigError."""
+    layers = [*(read_toml(file, "config") for file in files), overrides]
+    recipe = [layer["recipe"] for layer in layers if "recipe" in layer]
+    if any("tools" in layer for layer in layers) and not any(map(_names_env, layers)):
+        layers.insert(0, {"env": "tool_agent"})
+    name = str(recipe[-1]) if recipe else _own_recipe(layers)
+    recipe_layer = _recipe(name) if slips else _without_slips(_recipe(name))
+    layers.insert(0, {**recipe_layer, "recipe": name})
+    table: dict[str, Any] = {"stages": []}
+    for layer in layers:
+        stages = _merge_stages(table["stages"], layer.get("stages", {}))
+        table = {**merge(table, layer), "stages": stages}
+    for key in ("max_turns", "sandbox", "tools"):
+        if key in table:
+            table = merge(table, {"env": {key: table.pop(key)}})
+    rollout = table.pop("rollout", {})
+    branching = {key: table.pop(key) for key in BRANCHING if key in table}
+    stages = table["stages"]
+    if rollout:
+        stages = [merge(s, {"rollout": rollout}) if _rollout(s) != "demonstrations" else s for s in stages]
+    if branching:
+        stages = [merge(s, {"rollout": branching}) if _rollout(s) == "entropy_branching" else s for s in stages]
+        if "entropy_branching" not in map(_rollout, stages):
+            names = ", ".join(branching)
+            raise ConfigError(f"{names}: no stage here has rollout entropy_branching; recipe=arpo has")
+    _check_used(overrides, stages)
+    return convert(Settings, {**table, "stages": stages}, "settings")
+
+
+def _check_used(overrides: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ConfigError for a setting that would change nothing, since every stage has its own."""
+    for key, own in STAGES_OWN.items():
+        if key in overrides and stages and all(stage.get(own) is not None for stage in stages):
+            have = ", ".join(f"stages.{stage['name']}.{own}={stage[own]}" for stage in stages)
+            raise ConfigError(f"{key}={overrides[key]} would change nothing: every stage has its own, {have}")
+
+
+def _names_env(layer: Mapping[str, Any]) -> bool:
+    env = layer.get("env")
+    return isinstance(env, str) or (isinstance(env, Mapping) and "name" in env)
+
+
+def _own_recipe(layers: Sequence[Mapping[str, Any]]) -> str:
+    """The recipe that has the environment's name, where there is one; else the default."""
+    envs = [layer["env"] for layer in layers if _names_env(layer)]
+    name = (envs[-1] if isinstance(envs[-1], str) else str(envs[-1]["name"])) if envs else ""
+    return name if name in recipes() else Settings.recipe
+
+
+def _rollout(stage: Mapping[str, Any]) -> str:
+    """The name of a stage's rollout."""
+    rollout = stage.get("rollout", "")
+    return str(rollout if isinstance(rollout, str) else rollout.get("name"))
+
+
+def _without_slips(table: dict[str, Any]) -> dict[str, Any]:
+    """Without the rates of slips in demonstrations, of environments inside of others as well."""
+    return {
+        key: _without_slips(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if not key.startswith("demo_")
+    }
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    if name.endswith(".toml"):
+        return read_toml(Path(name), "recipe")
+    known = recipes()
+    stem = name.replace("-", "_")
+    if stem not in known:
+        raise ConfigError(f"unknown recipe {name!r}: {did_you_mean(stem, known)}")
+    return read_toml(known[stem], "recipe")
+
+
+def _merge_stages(stages: list[dict[str, Any]], given: Any) -> list[dict[str, Any]]:
+    """`stages.rl.lr=1e-4` changes the stage of that name; a list replaces them all."""
+    if isinstance(given, list):
+        if not all(isinstance(stage, Mapping) and isinstance(stage.get("name"), str) for stage in given):
+            raise ConfigError("stages: each of the list must be a table with a name")
+        return given
+    by_name = {stage["name"]: stage for stage in stages}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"stages={given!r}: say stages.NAME.key=value. Known: {', '.join(by_name)}")
+    for name, changes in given.items():
+        if name not in by_name:
+            raise ConfigError(f"unknown stage {name!r}: {did_you_mean(name, by_name)}")
+        if not isinstance(changes, Mapping):
+            raise ConfigError(f"stages.{name}={changes!r}: say stages.{name}.key=value")
+        by_name[name] = merge(by_name[name], changes)
+    return list(by_name.values())
