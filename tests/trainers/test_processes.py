@@ -78,7 +78,7 @@ sys.argv[1:] = sys.argv[3:]
 from agentgym.cli import main
 main()
 """
-TIMES = {"time", "seconds_rollout", "seconds_update", "engine_idle", "tokens_per_second"}
+TIMES = {"time", "seconds_rollout", "seconds_update", "seconds_publish", "engine_idle", "tokens_per_second"}
 
 
 class Runs:
