@@ -20,8 +20,7 @@ def alone() -> dict[str, Tensor]:
     return learn_apart.learn()
 
 
-@pytest.mark.parametrize("kind", ["replicated", "sharded"])
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(("kind", "size"), [("replicated", 2), ("sharded", 2), ("sharded", 3)])
 def test_processes_take_the_step_of_one(alone: dict[str, Tensor], kind: str, size: int, tmp_path: Path) -> None:
     """Gradients, weights, metrics and what the weights think of a batch; also where a process has nothing to
     learn from, and with micro-batches of different numbers."""
