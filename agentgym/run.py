@@ -204,7 +204,7 @@ async def open_policy(settings: Settings) -> AsyncIterator[tuple[Any, ...]]:
     from agentgym.vocabulary import Vocabulary
 
     brings_model = getattr(build("engine", settings.engine), "brings_model", False)
-    policy = _policy_elsewhere(settings) if brings_model else _policy_here(settings)
+    policy = _policy_elsewhere(settings) if brings_model else await _policy_here(settings)
     model, tokenizer, engine, renderer, partners = policy
     env = env_for(settings, model)
     guard = Guard(
@@ -255,8 +255,9 @@ def _check_template(settings: Settings) -> None:
         )
 
 
-def _policy_here(settings: Settings) -> tuple[Any, ...]:
+async def _policy_here(settings: Settings) -> tuple[Any, ...]:
     """Model, tokenizer, engine, renderer and partners, of models in this process."""
+    from agentgym.engines.starting import start_engine
     from agentgym.models.chat import Chat
     from agentgym.models.load import load_policy, resolve_device
 
@@ -265,8 +266,9 @@ def _policy_here(settings: Settings) -> tuple[Any, ...]:
     model, tokenizer = load_policy(
         model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
     )
-    engine = build("engine", settings.engine).start(model, tokenizer)
-    return model, tokenizer, engine, Chat(tokenizer), _partners(settings, tokenizer, device)
+    partners = _partners(settings, tokenizer, device)
+    engine = await start_engine(build("engine", settings.engine), model, tokenizer)
+    return model, tokenizer, engine, Chat(tokenizer), partners
 
 
 def _policy_elsewhere(settings: Settings) -> tuple[Any, ...]:
@@ -289,11 +291,17 @@ def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]
     from agentgym.models.load import load_policy
 
     engines: dict[str, Any] = {}
+    config = build("engine", settings.engine)
+    if settings.partners and (getattr(config, "served_as", "") or getattr(config, "weights_folder", "")):
+        raise ConfigError(
+            "partners: a server is asked for them by their names; engine.served_as and engine.weights_folder are for "
+            "one model only"
+        )
     for agent, name in settings.partners.items():
         model, own = load_policy(model_path(name), seed=settings.seed, device=device, dtype=settings.dtype)
         if own.get_vocab() != tokenizer.get_vocab():
             raise ConfigError(f"partners.{agent}={name}: its tokens are not those of model={settings.model}")
-        engines[agent] = build("engine", settings.engine).start(model, own)
+        engines[agent] = config.start(model, own)
     return engines
 
 
@@ -362,11 +370,16 @@ async def check_engine(settings: Settings) -> list[CheckResult]:
     from agentgym.checks.engine import check_engine as check
     from agentgym.models.load import load_policy, resolve_device
 
+    engine = build("engine", settings.engine)
+    if getattr(engine, "brings_model", False):
+        raise ConfigError(
+            "check: with engine.form=chat there is no model here that the engine could be held against"
+        )
     device = resolve_device(settings.device)
     model, tokenizer = load_policy(
         model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
     )
-    return await check(build("engine", settings.engine), model, tokenizer)
+    return await check(engine, model, tokenizer)
 
 
 async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], Callable[[Sequence[int]], str]]:

@@ -17,11 +17,12 @@ class ApiFailure(Exception):
 
 
 class Later(ApiFailure):
-    """There may be one to the next try. after: seconds the server wants to be left alone for."""
+    """There may be one to the next try. after: seconds the server wants to be left alone for. answered: it did
+    say that there is none; otherwise nobody knows whether it heard."""
 
-    def __init__(self, reason: str, after: float = 0.0) -> None:
+    def __init__(self, reason: str, after: float = 0.0, *, answered: bool = False) -> None:
         super().__init__(reason)
-        self.after = after
+        self.after, self.answered = after, answered
 
 
 class Nonsense(Later):
