@@ -292,10 +292,9 @@ def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]
 
     engines: dict[str, Any] = {}
     config = build("engine", settings.engine)
-    if settings.partners and (getattr(config, "served_as", "") or getattr(config, "weights_folder", "")):
+    if settings.partners and any(getattr(config, name, None) for name in ("served_as", "weights_folder")):
         raise ConfigError(
-            "partners: a server is asked for them by their names; engine.served_as and engine.weights_folder are for "
-            "one model only"
+            "partners have servers of their own: engine.served_as and weights_folder are for one model"
         )
     for agent, name in settings.partners.items():
         model, own = load_policy(model_path(name), seed=settings.seed, device=device, dtype=settings.dtype)

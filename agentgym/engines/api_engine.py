@@ -69,8 +69,9 @@ class ApiEngine:
         read: Callable[[list[A]], T],
         note: Callable[[A], None] = lambda chunk: None,
     ) -> T:
-        """The answer, as `ApiClient.ask` finds it. Raises ContextFull, EngineError for what fails this request, and
-        ConfigError for what would fail all: what is refused before anything was answered is taken for that."""
+        """The answer, as `ApiClient.ask` finds it. Raises ContextFull, EngineError for what fails this
+        request, and ConfigError for what would fail all: what is refused before anything was answered is taken for
+        that."""
         try:
             found = await self._client.ask(path, body, kind, read, note)
         except (ApiFailure, BudgetSpent) as error:

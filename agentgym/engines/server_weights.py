@@ -95,9 +95,9 @@ class ServerWeights:
                 if not error.answered:
                     raise
                 raise ConfigError(
-                    f"{error}: the server could not load the weights in {folder}. Does it see that folder, as a user "
-                    "who may read it, and serve the model that is trained? It may have lost its weights over this: "
-                    "start it again"
+                    f"{error}: the server could not load the weights in {folder}. Does it see that folder, as a "
+                    "user who may read it, and serve the model that is trained? It may have lost its weights over "
+                    "this: start it again"
                 ) from error
             reset = await self._client.tell(
                 self._root + "reset_prefix_cache?reset_running_requests=true", {}, CacheReset

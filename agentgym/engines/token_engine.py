@@ -196,7 +196,7 @@ class TokenEngine(ApiEngine):
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k or -1,
-            "seed": None if sampling.seed is None else sampling.seed % 2**63,
+            "seed": sampling.seed,
             "stop": list(sampling.stop),
             "include_stop_str_in_output": True,
             "skip_special_tokens": False,
