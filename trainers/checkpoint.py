@@ -1,8 +1,8 @@
 """Checkpoints: Hugging Face's layout plus the trainer's state; complete or absent, never half-written.
 
 A checkpoint is written beside its final name and renamed when every byte is on disk; `latest`, which names
-the newest, is replaced last. Tensors are in the form of safetensors and all else is JSON: nothing is unpickled. The
-trainer's have another suffix, since vLLM takes every `.safetensors` of a folder for the model's.
+the newest, is replaced last. Tensors are safetensors and all else is JSON: nothing is unpickled. The trainer's
+have another suffix, since vLLM takes every `.safetensors` of a folder for the model's.
 """
 
 from __future__ import annotations

@@ -18,12 +18,16 @@ def plain_logprobs(model: Any, ids: Sequence[int]) -> Any:
     """Log-probabilities [len(ids) - 1, vocabulary] of what follows each id, by the model alone."""
     import torch
 
-    training = model.training
+    training, attention = model.training, model.config._attn_implementation
     model.eval()
-    with torch.no_grad():
-        device = next(model.parameters()).device
-        logits = model(input_ids=torch.tensor([list(ids)], device=device)).logits[0, :-1]
-    model.train(training)
+    model.config._attn_implementation = "eager"  # a learner's own wants packed rows
+    try:
+        with torch.no_grad():
+            device = next(model.parameters()).device
+            logits = model(input_ids=torch.tensor([list(ids)], device=device)).logits[0, :-1]
+    finally:
+        model.config._attn_implementation = attention
+        model.train(training)
     return torch.log_softmax(logits.double(), -1).cpu()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from agentgym import run
 from agentgym.check import check_engine
@@ -84,13 +85,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(folders: dict[str, Path]) -> AsyncIterator[VllmServer]:
     async with serving(folders["model"], folders["tokenizer"], folders["logs"] / "server.log") as server:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def trained(server: VllmServer, folders: dict[str, Path]) -> Path:
     """A run whose every token of reinforcement learning came from the server, which began as another model."""
     stages = {"cold_start": {"steps": 60, "pool": 1024}, "rl": {"steps": 3}}
@@ -113,7 +114,7 @@ def story(groups: list[Any]) -> list[Any]:
     return [[(turn.text, turn.reward, turn.outcome) for turn in group.turns] for group in groups]
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def by_torch(trained: Path) -> list[Any]:
     async with playing(model=str(trained), engine="torch") as (_, evaluation):
         result, groups = await evaluation
@@ -174,7 +175,7 @@ async def test_chat_succeeds_as_often(server: VllmServer, trained: Path, by_torc
     """Of the weights that the server has by now. The text is the same and its tokens need not be, so that some
     episodes go another way."""
     async with playing(model="m", engine=engine(server.url, continues=True)) as (_, evaluation):
-        result, groups = await evaluation
+        result, _ = await evaluation
     success = sum(turns[-1][1] > 0 for turns in by_torch) / EPISODES
     assert abs(result.success - success) < 0.05
     assert result.errors == 0
@@ -203,7 +204,7 @@ async def test_a_server_that_is_killed_is_waited_for_and_given_the_weights_again
     async with serving(folders["model"], folders["tokenizer"], log, port) as server:
         given = tokens(server.url, folders["shared"])
         async with playing(model=str(trained), engine=given) as (live, evaluation):
-            while live.spent.requests < EPISODES // 2:
+            while live.spent.requests < EPISODES // 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await server.kill()
             assert not evaluation.done()

@@ -81,7 +81,7 @@ async def serving(model: Path, tokenizer: Path, log: Path, port: int = 0) -> Asy
     try:
         async with httpx2.AsyncClient() as client:
             while not await _answers(client, server.root):
-                assert process.returncode is None, log.read_text()[-4000:]
+                assert process.returncode is None, f"the server does not start: {log}"
                 await asyncio.sleep(0.2)
         yield server
     finally:
