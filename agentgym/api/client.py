@@ -101,7 +101,7 @@ class ApiClient:
         except Refusal as error:
             raise Refusal(self._told(f"{url}: {error}"), error.fault) from error
         except Later as error:
-            raise Later(self._told(f"{url}: {error}"), error.after, answered=error.answered) from error
+            raise Later(self._told(f"{url}: {error}"), error.after, error.status) from error
 
     async def close(self) -> None:
         """End the connections; may be called twice."""

@@ -17,12 +17,12 @@ class ApiFailure(Exception):
 
 
 class Later(ApiFailure):
-    """There may be one to the next try. after: seconds the server wants to be left alone for. answered: it did
-    say that there is none; otherwise nobody knows whether it heard."""
+    """There may be one to the next try. after: seconds the server wants to be left alone for. status: HTTP's, of a
+    server that said so; 0 where it said nothing."""
 
-    def __init__(self, reason: str, after: float = 0.0, *, answered: bool = False) -> None:
+    def __init__(self, reason: str, after: float = 0.0, status: int = 0) -> None:
         super().__init__(reason)
-        self.after, self.answered = after, answered
+        self.after, self.status = after, status
 
 
 class Nonsense(Later):

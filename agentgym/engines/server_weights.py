@@ -92,7 +92,7 @@ class ServerWeights:
             try:
                 await self._post("collective_rpc", body)
             except Later as error:
-                if not error.answered:
+                if error.status != 500:  # it is away, or what stands before it says so
                     raise
                 raise ConfigError(
                     f"{error}: the server could not load the weights in {folder}. Does it see that folder, as a "
