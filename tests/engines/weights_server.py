@@ -17,7 +17,7 @@ from .api_server import ApiServer
 
 @dataclass
 class WeightsServer(ApiServer):
-    """model: what the engine samples from. calls: what it was told, by path. takes: whether weights are taken over.
+    """model: what the engine samples from. calls: what it was told, by path. takes: whether weights are taken.
     fails: answers in place of the next calls, by path."""
 
     model: Any = None
