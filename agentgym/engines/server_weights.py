@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from agentgym.api.client import BACKOFF, ApiClient
-from agentgym.api.failures import Later, Refusal
+from agentgym.api.failures import ApiFailure, Later, Refusal
 from agentgym.api.wire import CacheReset, WeightInfo
 from agentgym.errors import ConfigError, EngineError
 
@@ -141,5 +141,5 @@ class ServerWeights:
             await retrying(job)
         except Refusal as error:
             raise ConfigError(f"{error}: weights cannot be exchanged with this server: {HOW}") from error
-        except Later as error:
+        except ApiFailure as error:
             raise EngineError(str(error)) from error
