@@ -158,7 +158,8 @@ def _show_checks(results: list[CheckResult]) -> None:
         if group:
             click.echo(f"\n{group}: {sum(row.ok for row in rows)} of {len(rows)} attacks withstood")
         for row in rows:
-            click.echo(f"{'ok  ' if row.ok else 'FAIL'} {row.name}: {row.detail}")
+            verdict = "skip" if row.skipped else "ok  " if row.ok else "FAIL"
+            click.echo(f"{verdict} {row.name}: {row.detail}")
     if not all(result.ok for result in results):
         sys.exit(1)
 

@@ -119,7 +119,7 @@ def open_policy(settings: Settings, peers: Peers = ALONE) -> AbstractAsyncContex
 async def open_here(settings: Settings, peers: Peers) -> AsyncIterator[Policy]:
     """All of it in this process; at exit, engines that cost something say what."""
     brings_model = getattr(build("engine", settings.engine), "brings_model", False)
-    policy = _policy_elsewhere(settings) if brings_model else policy_here(settings)
+    policy = _policy_elsewhere(settings) if brings_model else await policy_here(settings)
     model, tokenizer, engine, renderer, partners = policy
     env = env_for(settings, model)
     managers = open_managers(settings, env, engine, renderer, tokenizer, partners, peers)
@@ -200,14 +200,15 @@ def load_model(settings: Settings) -> tuple[Any, Any]:
     return load_policy(name, seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora)
 
 
-def policy_here(settings: Settings) -> tuple[Any, ...]:
+async def policy_here(settings: Settings) -> tuple[Any, ...]:
     """Model, tokenizer, engine, renderer and partners, of models in this process."""
+    from agentgym.engines.starting import start_engine
     from agentgym.models.chat import Chat
     from agentgym.models.load import resolve_device
 
     model, tokenizer = load_model(settings)
-    engine = build("engine", settings.engine).start(model, tokenizer)
     partners = _partners(settings, tokenizer, resolve_device(settings.device))
+    engine = await start_engine(build("engine", settings.engine), model, tokenizer)
     return model, tokenizer, engine, Chat(tokenizer), partners
 
 
@@ -231,11 +232,16 @@ def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]
     from agentgym.models.load import load_policy
 
     engines: dict[str, Any] = {}
+    config = build("engine", settings.engine)
+    if settings.partners and any(getattr(config, name, None) for name in ("served_as", "weights_folder")):
+        raise ConfigError(
+            "partners have servers of their own: engine.served_as and weights_folder are for one model"
+        )
     for agent, name in settings.partners.items():
         model, own = load_policy(model_path(name), seed=settings.seed, device=device, dtype=settings.dtype)
         if own.get_vocab() != tokenizer.get_vocab():
             raise ConfigError(f"partners.{agent}={name}: its tokens are not those of model={settings.model}")
-        engines[agent] = build("engine", settings.engine).start(model, own)
+        engines[agent] = config.start(model, own)
     return engines
 
 
@@ -322,11 +328,16 @@ async def check_engine(settings: Settings) -> list[CheckResult]:
     from agentgym.checks.engine import check_engine as check
     from agentgym.models.load import load_policy, resolve_device
 
+    engine = build("engine", settings.engine)
+    if getattr(engine, "brings_model", False):
+        raise ConfigError(
+            "check: with engine.form=chat there is no model here that the engine could be held against"
+        )
     device = resolve_device(settings.device)
     model, tokenizer = load_policy(
         model_path(settings.model), seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora
     )
-    return await check(build("engine", settings.engine), model, tokenizer)
+    return await check(engine, model, tokenizer)
 
 
 async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], Callable[[Sequence[int]], str]]:

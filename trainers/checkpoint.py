@@ -1,7 +1,8 @@
 """Checkpoints: Hugging Face's layout plus the trainer's state; complete or absent, never half-written.
 
 A checkpoint is written beside its final name and renamed when every byte is on disk; `latest`, which names
-the newest, is replaced last. Tensors are safetensors and all else is JSON: nothing is unpickled.
+the newest, is replaced last. Tensors are safetensors and all else is JSON: nothing is unpickled. The trainer's
+have another suffix, since vLLM takes every `.safetensors` of a folder for the model's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from agentgym.errors import ConfigError
 
-STATE_FILE, TENSOR_FILE, LATEST = "trainer_state.json", "trainer_state.safetensors", "latest"
+STATE_FILE, TENSOR_FILE, LATEST = "trainer_state.json", "trainer_state.tensors", "latest"
 
 
 def save(

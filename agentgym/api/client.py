@@ -39,12 +39,14 @@ class ApiClient:
     """Connections to one server. who: named in errors. Raises ConfigError for a key that is not set, and without
     the package openai.
 
-    spent: what was used so far; of a stream that breaks off, what the server had told of by then.
+    spent: what was used so far; of a stream that breaks off, what the server had told of by then. cached: prompt
+    tokens that servers found in their caches; None until one tells.
     """
 
     def __init__(self, settings: ApiSettings, who: str) -> None:
         self.settings = settings
         self.spent = Spent()
+        self.cached: int | None = None
         self._key = settings.find_key(who)
         self._who = f"{who} at {settings.base_url}"
         try:
@@ -57,10 +59,15 @@ class ApiClient:
         self._pace = AsyncLimiter(max(rate, 1.0), max(1.0, 1.0 / rate)) if rate else nullcontext()
 
     async def ask(
-        self, path: str, body: Mapping[str, Any] | None, kind: type[A], read: Callable[[list[A]], T]
+        self,
+        path: str,
+        body: Mapping[str, Any] | None,
+        kind: type[A],
+        read: Callable[[list[A]], T],
+        note: Callable[[A], None] = lambda chunk: None,
     ) -> T:
         """What `read` makes of the answer, whose chunks are of this kind; it raises Unfit for one that is none.
-        Nothing is posted where body is None.
+        Nothing is posted where body is None. note: sees each chunk when it comes.
 
         Raises Refusal, Later when patience or retries are used up, and BudgetSpent; their texts say all.
         """
@@ -71,7 +78,7 @@ class ApiClient:
             self._check_budget()
             try:
                 async with asyncio.timeout(patience):
-                    return await self._retrying(trouble)(self._try, path, content, kind, read)
+                    return await self._retrying(trouble)(self._try, path, content, kind, read, note)
             except TimeoutError as error:
                 last = f"; the last try: {trouble[-1]}" if trouble else ""
                 raise Later(self._told(f"no answer within {patience:g} s{last}")) from error
@@ -79,6 +86,22 @@ class ApiClient:
                 raise Refusal(self._told(str(error)), error.fault) from error
             except Later as error:
                 raise Later(self._told(str(error))) from error
+
+    async def tell(self, url: str, body: Mapping[str, Any] | None, kind: type[T]) -> T:
+        """The answer to what is no request for a completion: asked once and at once, however many requests wait,
+        and not counted. Nothing is posted where body is None. Raises Refusal and Later."""
+        answers: list[object] = []
+        try:
+            await self._transport.exchange(
+                url, None if body is None else json.dumps(body).encode(), answers.append
+            )
+            return msgspec.convert(answers[0], kind)
+        except (msgspec.ValidationError, ValueError, IndexError) as error:
+            raise Refusal(self._told(f"{url}: what came is no answer ({error})"), "settings") from error
+        except Refusal as error:
+            raise Refusal(self._told(f"{url}: {error}"), error.fault) from error
+        except Later as error:
+            raise Later(self._told(f"{url}: {error}"), error.after, error.status) from error
 
     async def close(self) -> None:
         """End the connections; may be called twice."""
@@ -102,7 +125,14 @@ class ApiClient:
 
         return AsyncRetrying(retry=retry_if_exception_type(Later), after=note, wait=_wait, stop=over, reraise=True)
 
-    async def _try(self, path: str, content: bytes | None, kind: type[A], read: Callable[[list[A]], T]) -> T:
+    async def _try(
+        self,
+        path: str,
+        content: bytes | None,
+        kind: type[A],
+        read: Callable[[list[A]], T],
+        note: Callable[[A], None],
+    ) -> T:
         chunks: list[A] = []
         latest: object = None
 
@@ -110,6 +140,7 @@ class ApiClient:
             nonlocal latest
             latest = chunk
             chunks.append(msgspec.convert(chunk, kind))
+            note(chunks[-1])
 
         try:
             async with self._pace:
@@ -133,6 +164,8 @@ class ApiClient:
         spent.completion_tokens += usage.completion_tokens
         price = usage.prompt_tokens * settings.prompt_price + usage.completion_tokens * settings.completion_price
         spent.cost += price / 1e6
+        if usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens is not None:
+            self.cached = (self.cached or 0) + usage.prompt_tokens_details.cached_tokens
 
     def _miss_usage(self) -> None:
         """Count an answer that does not tell what it used; raises Refusal where a budget is to be kept."""

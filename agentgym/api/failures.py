@@ -17,11 +17,12 @@ class ApiFailure(Exception):
 
 
 class Later(ApiFailure):
-    """There may be one to the next try. after: seconds the server wants to be left alone for."""
+    """There may be one to the next try. after: seconds the server wants to be left alone for. status: HTTP's, of a
+    server that said so; 0 where it said nothing."""
 
-    def __init__(self, reason: str, after: float = 0.0) -> None:
+    def __init__(self, reason: str, after: float = 0.0, status: int = 0) -> None:
         super().__init__(reason)
-        self.after = after
+        self.after, self.status = after, status
 
 
 class Nonsense(Later):

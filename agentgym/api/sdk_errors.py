@@ -31,9 +31,9 @@ def _of_status(error: openai.APIStatusError) -> Later | Refusal:
     message = str(told or error.response.text)
     status, said = error.status_code, f"{error.status_code}: {message[:SHOWN]}"
     if status == 429 and error.code != "insufficient_quota":
-        return Later(said, _after(error.response.headers))
+        return Later(said, _after(error.response.headers), status)
     if status in (408, 409, 425) or status >= 500:
-        return Later(said, _after(error.response.headers))
+        return Later(said, _after(error.response.headers), status)
     if status in (400, 403, 413, 422):
         if error.code == "context_length_exceeded" or _CONTEXT.search(message):
             return Refusal(said, "context")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import msgspec
 
 
+class PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
 class Usage(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    prompt_tokens_details: PromptDetails | None = None
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -88,7 +93,10 @@ class TokenChoice(msgspec.Struct):
 
 
 class TokenAnswer(Answer, kw_only=True):
+    """version: not the server's; of the weights that were in use here when it came."""
+
     choices: list[TokenChoice]
+    version: int = 0
 
 
 class ModelCard(msgspec.Struct):
@@ -100,3 +108,13 @@ class ModelCard(msgspec.Struct):
 
 class ModelList(Answer, kw_only=True):
     data: list[ModelCard]
+
+
+class WeightInfo(msgspec.Struct):
+    """weight_version (vLLM): what the weights were last called."""
+
+    weight_version: str
+
+
+class CacheReset(msgspec.Struct):
+    success: bool

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any
 
-from agentgym.checks.harness import Broken, CheckResult, expect, run_checks
+from agentgym.checks.harness import Broken, CheckResult, Skipped, expect, run_checks
 from agentgym.checks.leftovers import descendants
 from agentgym.engine import Engine, Sample, Sampling
+from agentgym.engines.agreement import TOLERANCE, dtype_of, plain_logprobs
 from agentgym.engines.prompts import eos_ids
+from agentgym.engines.starting import start_engine
 from agentgym.engines.stop import token_bytes
 
-TOLERANCE = {"float64": 1e-3, "float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
-"""Most that a token's logprob may differ, in nats, by the learner's numbers."""
 PROMPT = 300
 """Tokens of the prompts that are shared: engines share whole blocks of up to 128."""
 
@@ -35,30 +35,23 @@ class Bench:
     @property
     def tolerance(self) -> float:
         """In nats."""
-        return TOLERANCE[str(next(self.model.parameters()).dtype).removeprefix("torch.")]
+        return TOLERANCE[dtype_of(self.model)]
+
+    def needs(self, what: str) -> None:
+        """Raise Skipped where the engine says that it cannot be held to this."""
+        if reason := getattr(self.engine, "unable", {}).get(what):
+            raise Skipped(reason)
 
     def prompt(self, seed: int, length: int = 40) -> list[int]:
         """Ids at random, none of which ends a turn."""
         known = [i for i, piece in enumerate(self.pieces) if piece and i not in self.eos]
         return random.Random(seed).choices(known, k=min(length, self.engine.max_len // 2))
 
-    def plain(self, ids: Sequence[int]) -> Any:
-        """Log-probabilities [len(ids) - 1, vocabulary] of what follows each id, by the model alone."""
-        import torch
-
-        training = self.model.training
-        self.model.eval()
-        with torch.no_grad():
-            device = next(self.model.parameters()).device
-            logits = self.model(input_ids=torch.tensor([list(ids)], device=device)).logits[0, :-1]
-        self.model.train(training)
-        return torch.log_softmax(logits.double(), -1).cpu()
-
     def difference(self, prompt: Sequence[int], sample: Sample, start: int = 0) -> float:
         """The largest between the sample's logprobs, from token `start` on, and the model's."""
         ids = [*prompt, *sample.tokens.ids]
         expect(sample.tokens.logprobs is not None, "samples come without logprobs: nobody can learn from them")
-        own = self.plain(ids)[len(prompt) - 1 :]
+        own = plain_logprobs(self.model, ids)[len(prompt) - 1 :]
         told = sample.tokens.logprobs or ()
         pairs = list(zip(sample.tokens.ids, told, own, strict=True))[start:]
         return max((abs(told - float(row[token])) for token, told, row in pairs), default=0.0)
@@ -68,7 +61,7 @@ async def check_engine(config: Any, model: Any, tokenizer: Any, deadline: float 
     """Every check on the engine that `config` starts for `model`, whose weights are changed on the way and put
     back. deadline: seconds each."""
     before = descendants()
-    engine = config.start(model, tokenizer)
+    engine = await start_engine(config, model, tokenizer)
     try:
         bench = Bench(model, engine, token_bytes(tokenizer, engine.vocab_size), eos_ids(model, tokenizer))
         results = await run_checks(bench, CHECKS, deadline)
@@ -98,7 +91,7 @@ async def logprobs_are_the_models(bench: Bench) -> str:
         count += len(sample.tokens)
     expect(worst <= bench.tolerance, f"a logprob differs by {worst:.2g} nats from the model's own")
     ids = [*prompts[0], *bench.prompt(9)]
-    own, scored = bench.plain(ids), await bench.engine.score(ids)
+    own, scored = plain_logprobs(bench.model, ids), await bench.engine.score(ids)
     told = (scored.logprobs or ())[1:]
     missed = max(abs(value - float(row[token])) for value, row, token in zip(told, own, ids[1:], strict=True))
     expect(missed <= bench.tolerance, f"a score differs by {missed:.2g} nats from the model's own logprob")
@@ -115,9 +108,10 @@ async def logprobs_are_those_at_temperature_1(bench: Bench) -> str:
 
 
 async def entropies_are_never_above_the_models(bench: Bench) -> str:
+    bench.needs("entropies")
     prompt = bench.prompt(2)
     sample = await bench.engine.sample(prompt, Sampling(max_tokens=48, seed=2))
-    rows = bench.plain([*prompt, *sample.tokens.ids])[len(prompt) - 1 :]
+    rows = plain_logprobs(bench.model, [*prompt, *sample.tokens.ids])[len(prompt) - 1 :]
     own = (-(rows.exp() * rows).sum(-1)).tolist()
     told = sample.tokens.entropy
     if told is None:
@@ -131,7 +125,7 @@ async def draws_follow_the_model(bench: Bench) -> str:
     prompt, count = bench.prompt(3), 400
     drawn = [bench.engine.sample(prompt, Sampling(max_tokens=1)) for _ in range(count)]
     seen = Counter(sample.tokens.ids[0] for sample in await asyncio.gather(*drawn))
-    own = bench.plain([*prompt, 0])[-1].exp()
+    own = plain_logprobs(bench.model, [*prompt, 0])[-1].exp()
     likeliest = own.topk(min(8, len(own))).indices.tolist()
     for token in likeliest:
         share, wanted = seen[token] / count, float(own[token])
@@ -195,6 +189,7 @@ async def forks_go_on_from_a_shared_prefix(bench: Bench) -> str:
     expect(len({sample.tokens.ids for sample in samples}) > 1, "8 forks all said the same")
     worst = max(bench.difference(ids, sample) for sample in samples)
     expect(worst <= bench.tolerance, f"a fork's logprob differs by {worst:.2g} nats from the model's own")
+    bench.needs("reuse")
     found = (engine.reused - reused) / len(twins) / len(ids)
     expect(found >= 0.5, f"8 forks after {len(ids)} tokens found {found:.0%} of them in the cache")
     return f"8 forks after {len(ids)} tokens, {found:.0%} of which were found in the cache"
@@ -225,6 +220,7 @@ async def who_gives_up_disturbs_nobody(bench: Bench) -> str:
 
 async def new_weights_are_used_at_once(bench: Bench) -> str:
     """Also in the middle of a sample: each token says which weights it is from."""
+    bench.needs("weights")
     import torch
 
     prompt, engine, model = bench.prompt(10), bench.engine, bench.model

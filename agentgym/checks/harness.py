@@ -13,12 +13,19 @@ GRACE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """name: the promise. detail: what was seen; the reason where it does not hold. group: what it belongs to."""
+    """name: the promise. detail: what was seen; the reason where it does not hold. group: what it belongs to.
+    skipped: it is not given, and `detail` says why.
+    """
 
     name: str
     ok: bool
     detail: str
     group: str = ""
+    skipped: bool = False
+
+
+class Skipped(Exception):
+    """A promise is not given; the text says why."""
 
 
 class Broken(Exception):
@@ -59,6 +66,8 @@ async def run_check(name: str, check: Awaitable[str], deadline: float, group: st
     error = running.exception()
     if error is None:
         return CheckResult(name, True, running.result(), group)
+    if isinstance(error, Skipped):
+        return CheckResult(name, True, str(error), group, skipped=True)
     if isinstance(error, Broken):
         return CheckResult(name, False, str(error), group)
     return CheckResult(name, False, f"{type(error).__name__}: {error}", group)

@@ -34,7 +34,7 @@ class Replica(Actor):
     async def start(self, settings: Settings) -> dict[str, Facts]:
         """Load the models; facts by speaker."""
         run.check_components(settings)  # loads modules that objects from elsewhere may be of
-        self.model, _, policy, _, partners = run.policy_here(settings)
+        self.model, _, policy, _, partners = await run.policy_here(settings)
         self.engines: dict[str, Any] = {POLICY: policy, **partners}
         self._calls: dict[tuple[str, str], asyncio.Future[Sample]] = {}
         return {name: Facts(engine.max_len, engine.vocab_size) for name, engine in self.engines.items()}

@@ -25,7 +25,7 @@ class ContextFull(Exception):
 class ApiEngine:
     """See `Engine`. Nothing is kept for sessions: servers find what prompts share by themselves."""
 
-    version = reused = 0
+    version = 0
     shares_weights = False
 
     def __init__(self, config: Openai, model: str) -> None:
@@ -39,6 +39,11 @@ class ApiEngine:
     def spent(self) -> Spent:
         """What was used so far."""
         return self._client.spent
+
+    @property
+    def reused(self) -> int:
+        """See `Engine`; 0 for servers that do not tell."""
+        return self._client.cached or 0
 
     def release(self, session: str) -> None:
         """See `Engine`."""
@@ -57,12 +62,18 @@ class ApiEngine:
         return {key: value for key, value in whole.items() if key not in self.config.leave_out}
 
     async def ask(
-        self, path: str, body: Mapping[str, Any] | None, kind: type[A], read: Callable[[list[A]], T]
+        self,
+        path: str,
+        body: Mapping[str, Any] | None,
+        kind: type[A],
+        read: Callable[[list[A]], T],
+        note: Callable[[A], None] = lambda chunk: None,
     ) -> T:
-        """The answer. Raises ContextFull, EngineError for what fails this request, and ConfigError for what would
-        fail all: what is refused before anything was answered is taken for that."""
+        """The answer, as `ApiClient.ask` finds it. Raises ContextFull, EngineError for what fails this
+        request, and ConfigError for what would fail all: what is refused before anything was answered is taken for
+        that."""
         try:
-            found = await self._client.ask(path, body, kind, read)
+            found = await self._client.ask(path, body, kind, read, note)
         except (ApiFailure, BudgetSpent) as error:
             fault = error.fault if isinstance(error, Refusal) else ""
             if fault == "context":

@@ -11,16 +11,16 @@ from agentgym.engines.memory_folder import memory_folder
 
 
 class Exported:
-    """folder: the model; with peft adapters, the model that they adapt.
+    """folder: the model; with peft adapters, the model that they adapt. shared: where it lies, if not in memory.
 
     The output layer is written beside the embedding also where both are one: a server that has prepared it for its
     kernels would not see it change.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, shared: str = "") -> None:
         self.adapts = hasattr(model, "peft_config")
         size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        self.root = memory_folder("agentgym-weights-", 3 * size)  # twice in a change, and what is tied
+        self.root = memory_folder("agentgym-weights-", 3 * size, shared)  # twice in a change, and what is tied
         self.folder = self.root / "model"
         self.write(model, self.folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentgym.api.settings import ApiSettings
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 _NO_TRAINING = {
     "chat": "engine openai cannot train with form=chat: a chat API returns no token ids, so nobody knows what "
     "was sampled; evaluate with it, or train with engine=torch",
-    "tokens": "engine openai cannot train: this server's weights cannot be set from here; evaluate with it, or "
-    "train with engine=torch",
+    "tokens": "engine openai cannot train without engine.weights_folder: this server's weights cannot be set from "
+    "here; name a folder that vLLM's server reads (docs/api_models.md), or train with engine=torch",
 }
 
 
@@ -38,7 +39,8 @@ class Openai(ApiSettings):
 
     Of form=tokens alone: served_as: the model's name at the server, where that is not `model`. raw_logprobs: the
     server's log-probabilities are those of temperature 1, whatever it samples at (vLLM: --logprobs-mode
-    raw_logprobs, its default).
+    raw_logprobs, its default). weights_folder: a folder here that vLLM's server reads as well, through which it is
+    given the model's weights, at the start and after each update; without one its weights stay as they are.
     """
 
     form: Literal["chat", "tokens"] = "chat"
@@ -55,6 +57,7 @@ class Openai(ApiSettings):
     vocab_size: int = 200_000
     served_as: str = ""
     raw_logprobs: bool = True
+    weights_folder: str = ""
 
     def __post_init__(self) -> None:
         ApiSettings.__post_init__(self)
@@ -65,11 +68,15 @@ class Openai(ApiSettings):
         for name in ("top_logprobs", "stops"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.weights_folder and self.form != "tokens":
+            raise ValueError("weights_folder needs form=tokens: a chat API returns no token ids to learn from")
+        if self.weights_folder and not Path(self.weights_folder).is_dir():
+            raise ValueError(f"weights_folder: there is no folder {self.weights_folder}")
 
     @property
     def refuses_training(self) -> str:
-        """Why nothing can be trained with this engine."""
-        return _NO_TRAINING[self.form]
+        """Why nothing can be trained with this engine; empty where it can."""
+        return "" if self.weights_folder else _NO_TRAINING[self.form]
 
     @property
     def brings_model(self) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentgym.api.failures import Unfit
-from agentgym.api.wire import ModelList, Scored, TokenAnswer, TokenChoice
+from agentgym.api.wire import ModelList, TokenAnswer
 from agentgym.engine import Sample, Sampling
+from agentgym.engines.agreement import TOLERANCE, dtype_of, largest_difference
 from agentgym.engines.api_engine import ApiEngine, ContextFull
+from agentgym.engines.exported import Exported
 from agentgym.engines.prompts import eos_ids, sample_limit
+from agentgym.engines.server_weights import ServerWeights
 from agentgym.engines.stop import StopFinder, token_bytes
-from agentgym.engines.top_entropy import lowest_entropy
+from agentgym.engines.token_reply import Drawn, read_drawn, read_scored
 from agentgym.errors import ConfigError, EngineError
 from agentgym.types import Tokens
 
@@ -19,8 +24,15 @@ if TYPE_CHECKING:
     from agentgym.engines.openai import Openai
 
 
+T = TypeVar("T")
+
+TRIED = 64
+"""Tokens by which the server's weights are compared with the learner's."""
+
+
 class TokenEngine(ApiEngine):
-    """See `Engine` and `Openai`. Ids are the record: text and stop texts are read off them here.
+    """See `Engine` and `Openai`. Ids are the record: text and stop texts are read off them here. `load` takes the
+    learner's module.
 
     Entropies are the lower bound that the `top_logprobs` likeliest tokens give, the tail as one token; 0 asks for
     none.
@@ -33,39 +45,63 @@ class TokenEngine(ApiEngine):
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
         self._bytes = token_bytes(tokenizer, self.vocab_size)
         self._eos = eos_ids(model, tokenizer)
+        self._weights: ServerWeights | None = None
+        if config.weights_folder:
+            if hasattr(model, "peft_config"):
+                raise ConfigError("engine openai gives a server whole models: with lora, train with engine=vllm")
+            self._exported = Exported(model, config.weights_folder)
+            self._weights = ServerWeights(self._client, self._take_on)
+
+    async def begin(self, model: Any) -> None:
+        """Give the server the model that the engine was started with, where there is a folder for that."""
+        if self._weights:
+            await self._give(model, self._exported.folder, self.version)
+
+    async def load(self, weights: Any, version: int) -> None:
+        """See `Engine`. Sampling stands still meanwhile, and prompts are computed again under the new weights.
+        Raises ConfigError where the server cannot load them, or does not sample with them then."""
+        if not self._weights:
+            raise ConfigError(self.config.refuses_training)
+        folder = await asyncio.to_thread(self._exported.write_again, weights, version)
+        await self._give(weights, folder, version)
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        if self._weights:
+            self._weights.close()
+            self._exported.close()
+        await super().close()
 
     async def sample(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None, parent: str | None = None
     ) -> Sample:
         """See `Engine`. Raises ConfigError where log-probabilities would be those of another temperature than
-        1."""
+        1. A token's version is that of the weights in use when it came."""
         if not self.config.raw_logprobs and sampling.temperature != 1:
             raise ConfigError(
                 f"engine openai: at temperature {sampling.temperature:g} this server tells log-probabilities of "
                 "that temperature (engine.raw_logprobs=false): sample at 1, or have it tell raw ones (vLLM: "
                 "--logprobs-mode raw_logprobs)"
             )
-        limit, version = sample_limit(len(ids), sampling, self.max_len), self.version
+        limit = sample_limit(len(ids), sampling, self.max_len)
         body = self.request({**self._asked(ids, sampling), "max_tokens": limit})
         try:
-            choices = await self.ask("completions", body, TokenAnswer, self._read)
+            drawn = await self._surely(lambda: self._draw(body))
         except ContextFull as error:
             await self._learn_limit(error)
             if len(ids) < self.max_len:
                 return await self.sample(ids, sampling, session=session, parent=parent)
             return Sample(Tokens((), None, None, ()), "", "length")
-        new = [index for choice in choices for index in choice.token_ids or ()]
-        logprobs = [value for choice in choices for value in _told(choice)]
-        entropies = [value for choice in choices for value in _entropies(choice)]
+        new = drawn.ids
         count, stopped = self._end(ids[len(ids) - sampling.begun :], new, sampling.stop)
-        eos = not stopped and bool(new) and new[-1] in self._eos
+        eos = not stopped and new[-1] in self._eos
         shown = new[: count - eos]
         return Sample(
             Tokens(
                 tuple(new[:count]),
-                tuple(logprobs[:count]),
-                tuple(entropies[:count]) if self.config.top_logprobs else None,
-                (version,) * count,
+                tuple(drawn.logprobs[:count]),
+                tuple(drawn.entropy[:count]) if self.config.top_logprobs else None,
+                tuple(drawn.versions[:count]),
             ),
             b"".join(self._bytes[index] for index in shown).decode(errors="replace"),
             "stop" if stopped else "eos" if eos else "length",
@@ -73,25 +109,70 @@ class TokenEngine(ApiEngine):
 
     async def score(self, ids: Sequence[int]) -> Tokens:
         """See `Engine`, for servers with prompt_logprobs."""
+        return await self._surely(lambda: self._score(ids))
+
+    async def _draw(self, body: dict[str, Any]) -> Drawn:
+        def read(answers: list[TokenAnswer]) -> Drawn:
+            return read_drawn(answers, self.vocab_size)
+
+        return await self.ask("completions", body, TokenAnswer, read, self._stamp)
+
+    async def _score(self, ids: Sequence[int]) -> Tokens:
         most = self.config.top_logprobs
         asked = {"prompt": list(ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": most}
 
-        def read(answers: list[TokenAnswer]) -> list[dict[str, Scored] | None]:
-            told = [choice.prompt_logprobs for answer in answers for choice in answer.choices]
-            if not told or told[0] is None or len(told[0]) != len(ids):
-                raise Unfit("no prompt_logprobs")
-            if not all(row and str(i) in row for row, i in zip(told[0][1:], ids[1:], strict=True)):
-                raise Unfit("no log-probability for an id of the prompt")
-            return told[0]
+        def read(answers: list[TokenAnswer]) -> Tokens:
+            logprobs, entropy, versions = read_scored(answers, ids)
+            return Tokens(tuple(ids), tuple(logprobs), tuple(entropy) if most else None, tuple(versions))
 
         try:
-            rows = await self.ask("completions", self.request(asked), TokenAnswer, read)
+            return await self.ask("completions", self.request(asked), TokenAnswer, read, self._stamp)
         except ContextFull as error:
             raise EngineError(str(error)) from error
-        tables = [row or {} for row in rows[1:]]
-        logprobs = (0.0, *(row[str(index)].logprob for row, index in zip(tables, ids[1:], strict=True)))
-        entropy = (0.0, *(lowest_entropy([scored.logprob for scored in row.values()]) for row in tables))
-        return Tokens(tuple(ids), logprobs, entropy if most else None, (self.version,) * len(ids))
+
+    @property
+    def unable(self) -> dict[str, str]:
+        """What this server, asked in this way, cannot be held to, and why."""
+        tells = self._client.cached is not None
+        reasons = {
+            "entropies": "" if self.config.top_logprobs else "engine.top_logprobs=0 asks for no likeliest tokens",
+            "reuse": "" if tells else "the server does not tell (vLLM: --enable-prompt-tokens-details)",
+            "weights": self.config.refuses_training,
+        }
+        return {what: reason for what, reason in reasons.items() if reason}
+
+    def _stamp(self, answer: TokenAnswer) -> None:
+        answer.version = self.version
+
+    def _take_on(self, version: int) -> None:
+        self.version = version
+
+    async def _give(self, model: Any, folder: Path, version: int) -> None:
+        """Raises ConfigError where the server does not sample with the weights that it was given."""
+        assert self._weights is not None
+        await self._weights.give(folder, version)
+        known = [index for index, text in enumerate(self._bytes) if text and index not in self._eos]
+        ids = random.Random(0).choices(known, k=min(TRIED, self.max_len // 2))
+        told = await self.score(ids)
+        dtype = dtype_of(model)
+        difference = await asyncio.to_thread(largest_difference, model, ids, told.logprobs or ())
+        if difference > TOLERANCE[dtype]:
+            raise ConfigError(
+                f"engine openai: {self.config.base_url} was given the weights, and a log-probability there is "
+                f"{difference:.2g} nats from the model's own ({TOLERANCE[dtype]:g} may come of {dtype} itself). "
+                f"Does it serve this model, with --dtype {dtype} and --logprobs-mode raw_logprobs?"
+            )
+
+    async def _surely(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer of a server that has had the weights all the time; another is asked for again."""
+        if self._weights is None:
+            return await ask()
+        while True:
+            lost = self._weights.lost
+            found = await ask()
+            await self._weights.confirm()
+            if self._weights.lost == lost:
+                return found
 
     async def _learn_limit(self, refusal: ContextFull) -> None:
         """The server has room for less than was thought; raises EngineError when it does not say for how much."""
@@ -123,22 +204,8 @@ class TokenEngine(ApiEngine):
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             "stream": True,
-            "stream_options": {"include_usage": True},
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
-
-    def _read(self, answers: list[TokenAnswer]) -> list[TokenChoice]:
-        """Whole answers only: with an end, and a log-probability for every id."""
-        choices = [choice for answer in answers for choice in answer.choices[:1]]
-        if not any(choice.finish_reason for choice in choices):
-            raise Unfit("no finish_reason")
-        ids = [index for choice in choices for index in choice.token_ids or ()]
-        if not ids:
-            raise Unfit("no token_ids: does the server know return_token_ids?")
-        if len([value for choice in choices for value in _told(choice)]) != len(ids):
-            raise Unfit("not as many log-probabilities as token ids")
-        if max(ids) >= self.vocab_size or min(ids) < 0:
-            raise Unfit(f"a token id beyond the model's vocabulary of {self.vocab_size}: is it another model?")
-        return choices
 
     def _end(self, begun: Sequence[int], new: Sequence[int], stops: Sequence[str]) -> tuple[int, bool]:
         """How many of the new ids there are up to a stop text, and whether there is one."""
@@ -149,15 +216,3 @@ class TokenEngine(ApiEngine):
             if index not in self._eos and finder.add(self._bytes[index]):
                 return count, True
         return len(new), False
-
-
-def _told(choice: TokenChoice) -> list[float]:
-    if choice.logprobs is None:
-        return []
-    return [value for value in choice.logprobs.token_logprobs if value is not None]
-
-
-def _entropies(choice: TokenChoice) -> list[float]:
-    if choice.logprobs is None:
-        return []
-    return [lowest_entropy(list((row or {}).values())) for row in choice.logprobs.top_logprobs or ()]

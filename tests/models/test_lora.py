@@ -27,7 +27,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def trainer_state(path: Path, step: int) -> dict[str, torch.Tensor]:
-    return load_file(path / "checkpoints" / f"step_{step}" / "trainer_state.safetensors")
+    return load_file(path / "checkpoints" / f"step_{step}" / "trainer_state.tensors")
 
 
 @pytest.fixture(scope="module")

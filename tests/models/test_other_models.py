@@ -40,7 +40,7 @@ def test_a_step_on_another_family(
     saved = AutoModelForCausalLM.from_pretrained(checkpoint)
     masters = {
         key.removeprefix("weight|"): value
-        for key, value in load_file(checkpoint / "trainer_state.safetensors").items()
+        for key, value in load_file(checkpoint / "trainer_state.tensors").items()
         if key.startswith("weight|")
     }
     weights = dict(saved.named_parameters())
@@ -77,7 +77,7 @@ def test_what_was_sampled_is_what_the_plain_model_says(pretrained: Any, train: A
 
 def test_bfloat16_weights_have_float32_masters(pretrained: Any, train: Any, tmp_path: Path) -> None:
     path = train(tmp_path, f"model={pretrained('Qwen2')}", "dtype=bfloat16", "engine.dtype=bfloat16")
-    state = load_file(path / "checkpoints" / "step_1" / "trainer_state.safetensors")
+    state = load_file(path / "checkpoints" / "step_1" / "trainer_state.tensors")
     assert {value.dtype for key, value in state.items() if key.startswith("weight|")} == {torch.float32}
     config = json.loads(Path(path / "checkpoints" / "step_1" / "config.json").read_text())
     assert config["dtype"] == "bfloat16"

@@ -94,7 +94,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no checkpoint to resume from"):
         checkpoint.load(tmp_path)
     (tmp_path / "trainer_state.json").write_text("{}")
-    (tmp_path / "trainer_state.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    (tmp_path / "trainer_state.tensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
     with pytest.raises(ConfigError, match="no checkpoint to resume from"):
         checkpoint.load(tmp_path)
 

@@ -118,7 +118,7 @@ class Runs:
 
     def digest(self, name: str, checkpoint: str) -> str:
         """Of all that a checkpoint's trainer keeps in tensors: the parameters and the optimiser's state."""
-        tensors = load_file(self.folder / name / "checkpoints" / checkpoint / "trainer_state.safetensors")
+        tensors = load_file(self.folder / name / "checkpoints" / checkpoint / "trainer_state.tensors")
         told = hashlib.sha256()
         for key in sorted(tensors):
             told.update(key.encode() + tensors[key].numpy().tobytes())
