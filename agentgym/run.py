@@ -301,6 +301,8 @@ def _check_start(settings: Settings, path: Path) -> None:
         raise ConfigError(reason)
     if parallel.size() > 1 and getattr(engine, "tensor_parallel_size", 1) > 1:
         raise ConfigError("engine.tensor_parallel_size: several processes have a GPU and an engine each")
+    if parallel.size() > 1 and getattr(engine, "weights_folder", ""):
+        raise ConfigError("engine.weights_folder: a server takes its weights from one process, not from several")
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory
 

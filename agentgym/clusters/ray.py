@@ -89,5 +89,10 @@ class Ray:
             raise ConfigError(
                 "deterministic needs cluster=single: which episodes share a batch depends on the machines' speed"
             )
-        if getattr(build("engine", settings.engine), "brings_model", False):
+        engine = build("engine", settings.engine)
+        if getattr(engine, "brings_model", False):
             raise ConfigError("cluster ray makes replicas of an engine, and this one has its model somewhere else")
+        if self.engines > 1 and getattr(engine, "weights_folder", ""):
+            raise ConfigError(
+                "engine.weights_folder: a server takes its weights from one replica: cluster.engines=1"
+            )

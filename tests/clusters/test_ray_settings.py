@@ -13,6 +13,7 @@ from agentgym.config import build
 from agentgym.errors import ConfigError
 from agentgym.run import open_policy, resolve_settings
 
+SERVER = {"name": "openai", "form": "tokens", "base_url": "http://127.0.0.1:9/v1", "weights_folder": "/dev/shm"}
 WITHOUT_RAY = "import sys; sys.modules['ray'] = None; from agentgym.cli import main; main()"
 
 
@@ -45,6 +46,7 @@ def test_settings_are_nested_and_checked() -> None:
     [
         ({"deterministic": True}, "deterministic needs cluster=single"),
         ({"engine": {"name": "openai", "base_url": "http://127.0.0.1:9/v1"}}, "has its model somewhere else"),
+        ({"cluster": {"name": "ray", "engines": 2}, "engine": SERVER}, "weights from one replica"),
         ({"cluster": {"name": "ray", "address": "127.0.0.1:9"}}, "cluster.address=127.0.0.1:9: no Ray cluster"),
     ],
 )
