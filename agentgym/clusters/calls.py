@@ -96,8 +96,3 @@ def place(role: type[Actor], share: Share, group: Any, bundle: int) -> Any:
     return remote.options(
         num_cpus=share.cpus, num_gpus=share.gpus, max_concurrency=AT_ONCE, scheduling_strategy=where
     ).remote(Surroundings.here())
-
-
-def bundle(share: Share) -> dict[str, float]:
-    """What a placement group reserves for an actor."""
-    return {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
