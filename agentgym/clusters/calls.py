@@ -41,7 +41,7 @@ async def answer(call: Any) -> Any:
         ray.cancel(call)
         raise
     except RayTaskError as error:
-        raise error.cause from None
+        raise error.cause from error
     except (RayActorError, ObjectLostError, NodeDiedError, WorkerCrashedError) as error:
         raise Lost(_reason(error)) from error
 

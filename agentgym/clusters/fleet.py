@@ -104,8 +104,8 @@ class Fleet:
 
 @asynccontextmanager
 async def room(config: Ray, name: str, count: int, share: Share) -> AsyncIterator[Any]:
-    """A placement group for so many actors; what runs in it ends with it. Raises ClusterError where the cluster has
-    no room in time."""
+    """A placement group for so many actors; what runs in it ends with it. Raises ClusterError where the cluster
+    has no room in time."""
     bundle = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
     group = placement_group([bundle] * count, strategy=config.strategy)
     try:
