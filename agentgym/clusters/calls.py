@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ AT_ONCE = 100_000
 """Calls that an actor may have under way; others would wait, also those that cancel or close."""
 
 
+WORDS = 120
+"""Letters of what ray says of a loss; the rest is for its own logs."""
+
+
 class Lost(ClusterError):
     """The actor died, its machine did, or what it answered was lost with it."""
 
@@ -50,7 +55,7 @@ def _reason(error: Exception) -> str:
     """In a line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if line.startswith("The actor is dead because")), "")
-    return told or (lines[0] if lines else type(error).__name__)
+    return textwrap.shorten(told or (lines[0] if lines else type(error).__name__), WORDS)
 
 
 @dataclass(frozen=True, slots=True)
