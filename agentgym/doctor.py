@@ -29,6 +29,7 @@ COSTS = {
     "mcp": "no tools of MCP servers, and none for MCP clients",
     "openai": "no models behind an API: no engine=openai, no llm=openai",
     "vllm": "no engine=vllm",
+    "ray": "no cluster=ray: one machine",
     "pyserini": "no retriever=pyserini",
     "reasoning-gym": "no env=reasoning_gym",
     "skyrl-gym": "no env=skyrl_gym",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ AT_ONCE = 100_000
 """Calls that an actor may have under way; others would wait, also those that cancel or close."""
 
 
+WORDS = 120
+"""Letters of what ray says of a loss; the rest is for its own logs."""
+
+
 class Lost(ClusterError):
     """The actor died, its machine did, or what it answered was lost with it."""
 
@@ -41,7 +46,7 @@ async def answer(call: Any) -> Any:
         ray.cancel(call)
         raise
     except RayTaskError as error:
-        raise error.cause from None
+        raise error.cause from error
     except (RayActorError, ObjectLostError, NodeDiedError, WorkerCrashedError) as error:
         raise Lost(_reason(error)) from error
 
@@ -50,7 +55,7 @@ def _reason(error: Exception) -> str:
     """In a line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if line.startswith("The actor is dead because")), "")
-    return told or (lines[0] if lines else type(error).__name__)
+    return textwrap.shorten(told or (lines[0] if lines else type(error).__name__), WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,3 @@ def place(role: type[Actor], share: Share, group: Any, bundle: int) -> Any:
     return remote.options(
         num_cpus=share.cpus, num_gpus=share.gpus, max_concurrency=AT_ONCE, scheduling_strategy=where
     ).remote(Surroundings.here())
-
-
-def bundle(share: Share) -> dict[str, float]:
-    """What a placement group reserves for an actor."""
-    return {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})

@@ -78,6 +78,8 @@ async def deployed(config: Ray, settings: Settings) -> AsyncIterator[Policy]:
         chat = Chat(tokenizer)
         async with (
             Services(Vocabulary.of(tokenizer)) as services,
+            deployment.replicas.reserved(),
+            deployment.workers.reserved(),
             deployment.replicas.running(),
             deployment.workers.running(),
         ):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util import placement_group, remove_placement_group
 
-from agentgym.clusters.calls import Actor, Lost, answer, bundle, place
+from agentgym.clusters.calls import Actor, Lost, answer, place
 from agentgym.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -47,48 +47,45 @@ class Fleet:
     ) -> None:
         self.config, self.role, self.name, self.count, self.share = config, role, name, count, share
         self.up, self.down = up, down
-        self._actors: dict[int, Any] = {}
+        self._group: Any = None
+        self._there: dict[int, Any] = {}  # those that have a process
+
+    @asynccontextmanager
+    async def reserved(self) -> AsyncIterator[None]:
+        """There is room for all of them. Raises ClusterError where there is none."""
+        async with room(self.config, self.name, self.count, self.share) as self._group:
+            yield
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """All are up; at exit all end. Raises ClusterError where there is no room for them, and what an actor
-        raised that could not be prepared."""
-        group = placement_group([bundle(self.share)] * self.count, strategy=self.config.strategy)
+        """All are up; at exit all end. Raises what an actor raised that could not be prepared."""
         loop = asyncio.get_running_loop()
         first = [loop.create_future() for _ in range(self.count)]
-        keepers = [asyncio.create_task(self._keep(group, slot, first[slot])) for slot in range(self.count)]
+        keepers = [asyncio.create_task(self._keep(slot, first[slot])) for slot in range(self.count)]
         try:
-            await self._all_up(first)
+            await asyncio.gather(*first)
             yield
         finally:
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
-            await asyncio.gather(*(self._end(actor) for actor in self._actors.values()))
-            remove_placement_group(group)
+            await asyncio.gather(*(self._end(actor) for actor in self._there.values()))
 
-    async def _all_up(self, first: list[asyncio.Future[None]]) -> None:
-        try:
-            async with asyncio.timeout(self.config.patience):
-                await asyncio.gather(*first)
-        except TimeoutError as error:
-            there = sum(each.done() for each in first)
-            raise ClusterError(
-                no_room(self.config, f"{there} of {self.count} {self.name}s", self.share)
-            ) from error
-
-    async def _keep(self, group: Any, slot: int, first: asyncio.Future[None]) -> None:
+    async def _keep(self, slot: int, first: asyncio.Future[None]) -> None:
         losses = 0
         while True:
-            actor = self._actors[slot] = place(self.role, self.share, group, slot)
+            actor = place(self.role, self.share, self._group, slot)
             came_up = False
             try:
+                await answer(actor.__ray_ready__.remote())
+                self._there[slot] = actor
                 await self.up(slot, actor)
                 came_up = True
                 if not first.done():
                     first.set_result(None)
                 await answer(actor.live.remote())
             except Exception as error:
+                self._there.pop(slot, None)
                 self.down(slot, actor)
                 ray.kill(actor)
                 losses += 1
@@ -105,11 +102,23 @@ class Fleet:
         ray.kill(actor)
 
 
-def no_room(config: Ray, what: str, share: Share) -> str:
-    """Why there are not enough actors."""
-    has = ray.cluster_resources()
-    return (
-        f"after {config.patience:g} s (cluster.patience) {what} are up. Each takes {share.cpus:g} CPUs and "
-        f"{share.gpus:g} GPUs, all actors take {config.cpus:g} CPUs, and the cluster has {has.get('CPU', 0):g} "
-        f"CPUs and {has.get('GPU', 0):g} GPUs"
-    )
+@asynccontextmanager
+async def room(config: Ray, name: str, count: int, share: Share) -> AsyncIterator[Any]:
+    """A placement group for so many actors; what runs in it ends with it. Raises ClusterError where the cluster
+    has no room in time."""
+    bundle = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
+    group = placement_group([bundle] * count, strategy=config.strategy)
+    try:
+        async with asyncio.timeout(config.patience):
+            await group.ready()
+    except TimeoutError as error:
+        has = ray.cluster_resources()
+        raise ClusterError(
+            f"in {config.patience:g} s (cluster.patience) no room was found for {count} x {name}, each with "
+            f"{share.cpus:g} CPUs and {share.gpus:g} GPUs. All actors take {config.cpus:g} CPUs, and the cluster "
+            f"has {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs"
+        ) from error
+    else:
+        yield group
+    finally:
+        remove_placement_group(group)

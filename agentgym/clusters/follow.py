@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncIterator
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util import placement_group, remove_placement_group
 
-from agentgym.clusters.calls import Lost, answer, bundle, place
+from agentgym.clusters.calls import Lost, answer, place
 from agentgym.clusters.connection import connected
-from agentgym.clusters.fleet import no_room
+from agentgym.clusters.fleet import room
 from agentgym.clusters.learner import Learner, News
 from agentgym.clusters.shared_folder import SharedFolder, shared
 from agentgym.errors import ClusterError
@@ -63,20 +61,14 @@ async def train(config: Ray, settings: Settings, path: Path, reporter: Reporter)
 @asynccontextmanager
 async def _learner(config: Ray) -> AsyncIterator[Any]:
     """The actor; at exit it ends, a run under way in order."""
-    group = placement_group([bundle(config.learner)])
-    learner = place(Learner, config.learner, group, 0)
-    try:
+    async with room(config, "learner", 1, config.learner) as group:
+        learner = place(Learner, config.learner, group, 0)
         try:
-            async with asyncio.timeout(config.patience):
-                await answer(learner.__ray_ready__.remote())
-        except TimeoutError as error:
-            raise ClusterError(no_room(config, "0 of 1 learners", config.learner)) from error
-        yield learner
-    finally:
-        with suppress(Lost):
-            await answer(learner.close.remote())
-        ray.kill(learner)
-        remove_placement_group(group)
+            yield learner
+        finally:
+            with suppress(Lost):
+                await answer(learner.close.remote())
+            ray.kill(learner)
 
 
 async def _follow(learner: Any, settings: Settings, folder: SharedFolder, reporter: Reporter) -> dict[str, Any]:

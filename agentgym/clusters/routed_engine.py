@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +46,7 @@ class Routes:
         known = (self.homes.get(name or "") for name in (session, parent))
         number = next((each for each in known if each in self.replicas), None)
         if number is None:
-            number = min(self.replicas, key=lambda each: self.asked[each])
+            number = min(self.replicas, key=lambda each: (self.asked[each], random.random()))
         if session is not None:
             self.homes[session] = number
         return number

@@ -1,4 +1,4 @@
-"""Env workers and engine replicas that die in the middle of episodes: no group is lost, none is there twice."""
+"""Env workers and engine replicas that die in the middle of episodes: no group is missing or there twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest_asyncio
 import torch
 
 from agentgym.clusters.replica import POLICY
-from agentgym.errors import TooManyErrors
 from agentgym.rollout.independent import Independent
 from agentgym.run import open_here, open_policy, resolve_settings
 from agentgym.types import Group, Outcome, Task
@@ -38,7 +37,7 @@ async def policy(machines: Machines) -> AsyncIterator[Any]:
     for _ in range(2):
         machines.add(cpus=2)
     cluster = {"name": "ray", "address": machines.address, "workers": 2, "engines": 2}
-    async with open_policy(settings(cluster=cluster, max_error_frac=0.5)) as parts:
+    async with open_policy(settings(cluster=cluster, retries=0, max_error_frac=0.5)) as parts:
         yield parts
     assert not machines.actors(), "all actors end with the policy"
 
@@ -109,10 +108,9 @@ async def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_not
         wanted = Outcome.ENV_ERROR if group.id == "g1" else Outcome.DONE
         assert [group.outcome(leaf) for leaf in group.leaves()] == [wanted] * SIZE
     assert playing.outcomes == {Outcome.DONE: 5 * SIZE, Outcome.ENV_ERROR: SIZE}
-    with pytest.raises(
-        TooManyErrors, match=r"3 of 3 episodes failed .* with group g0, those at the end with it alone"
-    ):
-        await playing.run(Independent(), tasks(1, g0={"always": True}), 9, SIZE)
+    told = {turn.info["error"] for turn in groups[1].turns}
+    assert len(told) == 1
+    assert "3 env workers were lost with group g1, those at the end with it alone" in told.pop()
 
 
 async def test_a_replica_made_anew_has_the_weights_of_the_others(policy: Any, machines: Machines) -> None:

@@ -53,7 +53,7 @@ sampler = {{ name = "uniform", drop_zero_spread = false }}
 losses = ["ppo_clip"]
 """
 PATIENCE = 240.0
-BAR = 0.15
+BAR = 0.06  # of 64 tasks; 0.17 where nothing is lost, and 0.00 without the cold start
 DEADLY = f"{Path(__file__).parent / 'deadly.py'}:Deadly"
 
 
@@ -224,6 +224,6 @@ def test_a_cluster_without_room_is_refused(run: Callable[..., Run], machines: Ma
     machines.add(cpus=2)
     mine = run("mine", *SHORT, "cluster.patience=15")
     assert mine.end() == 1
-    assert "after 15 s (cluster.patience) 0 of 2 engine replicas are up" in mine.text()
-    assert "all actors take 5 CPUs, and the cluster has 2 CPUs" in mine.text()
+    assert "in 15 s (cluster.patience) no room was found for 2 x e" in mine.text()
+    assert "All actors take 5 CPUs, and the cluster has 2 CPUs" in mine.text()
     assert not machines.actors()
