@@ -3,8 +3,8 @@
     python benchmarks/staleness.py compare [--seeds 5] [--jobs 1] [--json FILE] [max_staleness=2 ...]
         From one cold start, 60 steps of RL with max_staleness=0 and with 2, while every call of the interpreter
         takes a log-normal time (median 0.5 s, sigma 1): seconds of playing and learning until five steps in a row
-        (1,280 episodes) have a success of 0.95, and success on 256 fresh tasks in the end. The cold start is longer
-        than the recipe's, so that every seed gets that far. Words change the second arm
+        (1,280 episodes) have a success of 0.95, and success on 256 fresh tasks in the end. The cold start is
+        longer than the recipe's, so that every seed gets that far. Words change the second arm
 
 The ratio of the seconds has a 95 % interval over the seeds (Student's t on its logarithm).
 """
