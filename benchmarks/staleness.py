@@ -81,7 +81,7 @@ def reached(steps: list[dict[str, Any]]) -> float:
     """Seconds until the last few steps had the success together; infinite where they never had."""
     seconds = 0.0
     for number, step in enumerate(steps, 1):
-        seconds += step["seconds_rollout"] + step["seconds_update"]
+        seconds += float(step["seconds_rollout"] + step["seconds_update"])
         last = [each["success"] for each in steps[max(0, number - TOGETHER) : number]]
         if len(last) == TOGETHER and statistics.fmean(last) >= REACHED:
             return seconds
