@@ -166,19 +166,22 @@ def _show_checks(results: list[CheckResult]) -> None:
 
 @app.command(context_settings=FREE)
 @_takes_settings
-@click.option("--gpus", type=click.IntRange(min=1), default=1, help="How many.")
-@click.option("--gpu", default="H100", help="Which, such as H100, A100, L40S.")
-def plan(words: tuple[str, ...], files: tuple[Path, ...], gpus: int, gpu: str) -> None:
-    """Estimate memory and speed of a run: agentgym plan model=Qwen/Qwen2.5-7B-Instruct recipe=grpo_tcr --gpus 8"""
-    settings = _settings(words, files)
+def plan(words: tuple[str, ...], files: tuple[Path, ...]) -> None:
+    """Estimate memory and speed of a run: agentgym plan model=Qwen/Qwen2.5-7B-Instruct recipe=grpo_tcr gpus=8
+    gpu=H200"""
     from agentgym import plan
+    from agentgym.config import convert, parse_overrides
     from agentgym.console import Console
+    from agentgym.run import resolve_settings
 
-    card = plan.find_gpu(gpu)
+    overrides = parse_overrides(words)
+    told = {key: overrides.pop(key) for key in ("gpus", "gpu") if key in overrides}
+    hardware = convert(plan.Hardware, told, "plan")
+    settings = resolve_settings(overrides, list(files))
     shape = plan.Shape.of(settings.model, settings.lora.rank)
     spec = settings.engine if isinstance(settings.engine, dict) else {}
-    estimate = plan.make_plan(shape, settings, card, gpus, spec)
-    Console().plan(shape, estimate, card, gpus)
+    estimate = plan.make_plan(shape, settings, hardware.card, hardware.gpus, spec)
+    Console().plan(shape, estimate, hardware.card, hardware.gpus)
     if not estimate.fits:
         sys.exit(1)
 

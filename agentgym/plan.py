@@ -44,6 +44,23 @@ GPUS = {
 }
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """gpus: how many. gpu: which, by its name in the table."""
+
+    gpus: int = 1
+    gpu: str = "H100"
+
+    def __post_init__(self) -> None:
+        if self.gpus < 1:
+            raise ValueError(f"gpus must be at least 1, not {self.gpus}")
+
+    @property
+    def card(self) -> Gpu:
+        """Raises ConfigError for one that is not in the table."""
+        return find_gpu(self.gpu)
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A decoder's. trained: parameters that learn. kv_bytes: of the cache, for a token, in two bytes a number."""

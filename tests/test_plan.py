@@ -88,6 +88,6 @@ def test_the_command_reads_a_configuration_without_weights(tmp_path: Path) -> No
     small = agentgym(tmp_path, "plan", "model=nano")
     assert small.returncode == 0
     assert "keys and values" in small.stdout
-    large = agentgym(tmp_path, "plan", f"model={tmp_path}", "--gpu", "L4")
+    large = agentgym(tmp_path, "plan", f"model={tmp_path}", "gpu=L4")
     assert large.returncode == 1
     assert "DOES NOT FIT" in large.stdout
