@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util import placement_group, remove_placement_group
+from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
 
 from agentgym.clusters.calls import Actor, Lost, answer, place
 from agentgym.errors import ClusterError
@@ -107,7 +107,8 @@ async def room(config: Ray, name: str, count: int, share: Share) -> AsyncIterato
     """A placement group for so many actors; what runs in it ends with it. Raises ClusterError where the cluster
     has no room in time."""
     bundle = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
-    group = placement_group([bundle] * count, strategy=config.strategy)
+    owner = ray.get_runtime_context().get_actor_id()
+    group = placement_group([bundle] * count, strategy=config.strategy, name=f"{owner} {name}" if owner else "")
     try:
         async with asyncio.timeout(config.patience):
             await group.ready()
@@ -122,3 +123,11 @@ async def room(config: Ray, name: str, count: int, share: Share) -> AsyncIterato
         yield group
     finally:
         remove_placement_group(group)
+
+
+def clear_rooms(actor: Any) -> None:
+    """Remove the placement groups that an actor has made: Ray keeps those of a dead one until the job ends."""
+    owner = actor._actor_id.hex()
+    for row in placement_group_table().values():
+        if row["name"].startswith(owner) and row["state"] != "REMOVED":
+            remove_placement_group(get_placement_group(row["name"]))

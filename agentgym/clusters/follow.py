@@ -13,7 +13,7 @@ import ray
 
 from agentgym.clusters.calls import Lost, answer, place
 from agentgym.clusters.connection import connected
-from agentgym.clusters.fleet import room
+from agentgym.clusters.fleet import clear_rooms, room
 from agentgym.clusters.learner import Learner, News
 from agentgym.clusters.shared_folder import SharedFolder, shared
 from agentgym.errors import ClusterError
@@ -69,6 +69,7 @@ async def _learner(config: Ray) -> AsyncIterator[Any]:
             with suppress(Lost):
                 await answer(learner.close.remote())
             ray.kill(learner)
+            clear_rooms(learner)
 
 
 async def _follow(learner: Any, settings: Settings, folder: SharedFolder, reporter: Reporter) -> dict[str, Any]:

@@ -168,11 +168,11 @@ def test_a_worker_a_replica_and_then_a_machine_are_lost(run: Callable[..., Run],
 
 
 def test_the_machine_of_the_learner_is_lost(run: Callable[..., Run], machines: Machines) -> None:
-    machines.add(cpus=5)
+    for _ in range(2):
+        machines.add(cpus=5)
     mine = run("mine", *SHORT)
     mine.at_step(9)
     [(_, lost)] = machines.actors("Learner").items()
-    machines.add(cpus=5)
     machines.remove(lost)
     assert mine.end() == 0, mine.text()
     assert "the learner was lost; it is made anew, and goes on from step_8" in mine.text()
