@@ -75,19 +75,19 @@ class Run:
                 start_new_session=True,
             )
 
-    def wait_for(self, what: Callable[[], Any]) -> Any:
+    def wait_for(self, what: Callable[[], Any], patience: float = PATIENCE) -> Any:
         """The first true answer, as long as the run goes on."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while time.monotonic() < end:
             if found := what():
                 return found
             assert self.process.poll() is None, self.text()
             time.sleep(0.05)
-        raise AssertionError(f"it did not happen in {PATIENCE} s:\n{self.text()}")
+        raise AssertionError(f"it did not happen in {patience} s:\n{self.text()}")
 
-    def at_step(self, step: int) -> None:
+    def at_step(self, step: int, patience: float = PATIENCE) -> None:
         """Wait until so many steps are made."""
-        self.wait_for(lambda: self.steps()[-1:] >= [step])
+        self.wait_for(lambda: self.steps()[-1:] >= [step], patience)
 
     def steps(self) -> list[int]:
         """Those in the metrics, in order."""
@@ -165,6 +165,25 @@ def test_a_worker_a_replica_and_then_a_machine_are_lost(run: Callable[..., Run],
     assert "was lost; it is made anew" in text
     assert gone(actors)
     assert not machines.actors()
+
+
+@pytest.mark.slow
+def test_the_main_job_learns_what_it_learns_without_losses(run: Callable[..., Run], machines: Machines) -> None:
+    """The whole recipe: a worker is killed and then a machine is removed while it plays."""
+    nodes = [machines.add(cpus=4), machines.add(cpus=4)]
+    mine = run("mine", "recipe=retool", "eval_tasks=256")
+    mine.at_step(310, 3600)
+    os.kill(next(iter(machines.actors("EnvWorker"))), signal.SIGKILL)
+    mine.at_step(330, 3600)
+    [(_, stays)] = machines.actors("Learner").items()
+    machines.remove(next(node for node in nodes if node is not stays))
+    mine.wait_for((mine.path / "report.html").exists, 3600)
+    assert mine.end() == 0, mine.text()
+    assert mine.steps() == list(range(1, 401))
+    for step in range(301, 401):
+        groups = read_forests(mine.path / "rollouts" / f"step_{step}.jsonl")
+        assert [group.id for group in groups] == [f"s{step}-{i}" for i in range(32)]
+    assert success(mine, "rl") >= 0.85  # of 256 tasks; five seeds in one process end between 0.88 and 0.99
 
 
 def test_the_machine_of_the_learner_is_lost(run: Callable[..., Run], machines: Machines) -> None:
