@@ -106,7 +106,7 @@ class Runs:
         )
 
     def tensors(self, name: str, checkpoint: str = "step_8") -> dict[str, torch.Tensor]:
-        return load_file(self.folder / name / "checkpoints" / checkpoint / "trainer_state.safetensors")
+        return load_file(self.folder / name / "checkpoints" / checkpoint / "trainer_state.tensors")
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         return [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(self.folder / name)]
