@@ -175,7 +175,7 @@ def plan(words: tuple[str, ...], files: tuple[Path, ...]) -> None:
     from agentgym.run import resolve_settings
 
     overrides = parse_overrides(words)
-    told = {key: overrides.pop(key) for key in ("gpus", "gpu") if key in overrides}
+    told: dict[str, Any] = {key: overrides.pop(key) for key in ("gpus", "gpu") if key in overrides}
     hardware = convert(plan.Hardware, told, "plan")
     settings = resolve_settings(overrides, list(files))
     shape = plan.Shape.of(settings.model, settings.lora.rank)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pickle
 import threading
@@ -143,6 +142,8 @@ def _hide_from_children() -> None:
 
 async def _in_thread(job: Callable[[], T]) -> T:
     """In a thread that nobody waits for at the end: a peer may never answer it."""
+    import asyncio  # here, since settings are read without it
+
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

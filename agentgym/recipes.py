@@ -8,7 +8,7 @@ from typing import Any
 
 from agentgym.config import convert, merge, read_toml
 from agentgym.errors import ConfigError, did_you_mean
-from agentgym.trainers.settings import Settings
+from agentgym.trainers.settings import Settings, Stage
 
 STAGES_OWN = {"max_steps": "steps", "batch_size": "batch_size", "group_size": "group_size", "lr": "lr"}
 """Settings that stages may have for themselves, and what these call them."""
@@ -49,15 +49,14 @@ def merge_layers(overrides: Mapping[str, Any], files: list[Path], slips: bool) -
         if "entropy_branching" not in map(_rollout, stages):
             names = ", ".join(branching)
             raise ConfigError(f"{names}: no stage here has rollout entropy_branching; recipe=arpo has")
-    _check_used(overrides, stages)
     return convert(Settings, {**table, "stages": stages}, "settings")
 
 
-def _check_used(overrides: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> None:
+def check_used(overrides: Mapping[str, Any], stages: Sequence[Stage]) -> None:
     """Raises ConfigError for a setting that would change nothing, since every stage has its own."""
     for key, own in STAGES_OWN.items():
-        if key in overrides and stages and all(stage.get(own) is not None for stage in stages):
-            have = ", ".join(f"stages.{stage['name']}.{own}={stage[own]}" for stage in stages)
+        if key in overrides and all(getattr(stage, own) is not None for stage in stages):
+            have = ", ".join(f"stages.{stage.name}.{own}={getattr(stage, own)}" for stage in stages)
             raise ConfigError(f"{key}={overrides[key]} would change nothing: every stage has its own, {have}")
 
 

@@ -16,7 +16,7 @@ from agentgym.config import build, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.parallel import ALONE, Peers
-from agentgym.recipes import merge_layers
+from agentgym.recipes import check_used, merge_layers
 from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.settings import Settings
 
@@ -41,6 +41,7 @@ def resolve_settings(overrides: Mapping[str, Any], files: list[Path], *, slips: 
     if settings.resume and (stored := run_directory(settings) / "config.toml").exists():
         settings = merge_layers(overrides, [stored, *files], slips)
     check_components(settings)
+    check_used(overrides, settings.stages)
     return settings
 
 
@@ -301,7 +302,7 @@ def _check_start(settings: Settings, path: Path) -> None:
         raise ConfigError(reason)
     if parallel.size() > 1 and getattr(engine, "tensor_parallel_size", 1) > 1:
         raise ConfigError("engine.tensor_parallel_size: several processes have a GPU and an engine each")
-    if parallel.size() > 1 and getattr(engine, "weights_folder", ""):
+    if parallel.size() > 1 and getattr(engine, "weights_folder", None):
         raise ConfigError("engine.weights_folder: a server takes its weights from one process, not from several")
     from agentgym.models.load import check_model
     from agentgym.runlog import check_directory

@@ -92,7 +92,7 @@ class Ray:
         engine = build("engine", settings.engine)
         if getattr(engine, "brings_model", False):
             raise ConfigError("cluster ray makes replicas of an engine, and this one has its model somewhere else")
-        if self.engines > 1 and getattr(engine, "weights_folder", ""):
+        if self.engines > 1 and getattr(engine, "weights_folder", None):
             raise ConfigError(
                 "engine.weights_folder: a server takes its weights from one replica: cluster.engines=1"
             )

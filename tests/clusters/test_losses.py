@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 import torch
 
-from agentgym.clusters.replica import POLICY
 from agentgym.rollout.independent import Independent
 from agentgym.run import open_here, open_policy, resolve_settings
 from agentgym.types import Group, Outcome, Task
@@ -114,6 +113,8 @@ async def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_not
 
 
 async def test_a_replica_made_anew_has_the_weights_of_the_others(policy: Any, machines: Machines) -> None:
+    from agentgym.clusters.replica import POLICY
+
     model, tokenizer, engine, _ = policy
     with torch.no_grad():
         for parameter in model.parameters():

@@ -37,5 +37,5 @@ def steps(tutorial: str) -> list[tuple[str, str]]:
             assert name.endswith(".py"), f"{tutorial}: a program begins with its file's name, not {name!r}"
             found.append((name, block))
         elif language == "sh":
-            found += [("sh", line) for line in block.splitlines() if line]
+            found += [("sh", line) for line in block.replace("\\\n", " ").splitlines() if line]
     return found
