@@ -47,7 +47,7 @@ FREE = {"ignore_unknown_options": True}
 @_takes_settings
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and stop.")
 def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> None:
-    """Train a policy: agentgym train env=retool lr=1e-4 env.tasks=countdown"""
+    """Train a policy: agentgym train env=retool seed=1 env.tasks=countdown"""
     settings = _settings(words, files)
     if dry_run:
         from agentgym.config import build, to_table, write_toml
@@ -319,7 +319,7 @@ def main() -> None:
         _say(f"error: {error.format_message()} (see agentgym --help)")
         code = 2
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; what was finished is saved: a run goes on with resume=true, an index by itself")
+        _say("interrupted")
         code = 130
     except AgentgymError as error:
         _say(f"error: {error}")

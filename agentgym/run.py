@@ -117,7 +117,7 @@ def open_policy(settings: Settings, peers: Peers = ALONE) -> AbstractAsyncContex
 
 
 @asynccontextmanager
-async def open_here(settings: Settings, peers: Peers) -> AsyncIterator[Policy]:
+async def open_here(settings: Settings, peers: Peers = ALONE) -> AsyncIterator[Policy]:
     """All of it in this process; at exit, engines that cost something say what."""
     brings_model = getattr(build("engine", settings.engine), "brings_model", False)
     policy = _policy_elsewhere(settings) if brings_model else await policy_here(settings)

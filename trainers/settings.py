@@ -141,6 +141,8 @@ class Settings:
                 "deterministic needs max_staleness=0: what is sampled beside an update depends on its speed"
             )
         if self.shard and self.optimizer == "muon":
-            raise ValueError("optimizer=muon needs whole matrices, and shard=true keeps parts; use adamw")
+            raise ValueError(
+                "optimizer=muon needs whole matrices, and shard=true keeps parts of them: say optimizer=adamw"
+            )
         if not self.run_name.isprintable() or set(self.run_name) & {"/", "\\"} or self.run_name in (".", ".."):
             raise ValueError(f"run_name must be a plain folder name, not {self.run_name!r}; see output_dir")

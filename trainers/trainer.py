@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Coroutine, Sequence
@@ -31,6 +32,8 @@ COUNTS = ("trained_tokens", "computed_tokens")
 
 
 T = TypeVar("T")
+
+logger = logging.getLogger("agentgym")
 
 
 class Watched(Protocol):
@@ -100,6 +103,8 @@ class Trainer:
         except asyncio.CancelledError:  # comes between steps or during rollouts, never within an update
             if self.peers.size == 1:  # others may be elsewhere: they go on from the last checkpoint
                 self._save()
+            newest = checkpoint.latest(self.parts.log.checkpoints)
+            logger.info("resume=true goes on from %s", newest.name if newest else "the beginning: see save_every")
             raise
         return self.progress.evaluations
 
@@ -232,8 +237,12 @@ class Trainer:
         here = checkpoint.latest(self.parts.log.checkpoints) if self.peers.first else None
         found = await self.peers.agree("checkpoint", here)
         if found is None:
+            if self.settings.resume:
+                where = self.parts.log.checkpoints
+                logger.info("resume: %s has no checkpoint; the run begins at its beginning", where)
             self.parts.log.forget_after(0)
             return
+        logger.info("the run goes on from %s", found.name)
         tensors, state = checkpoint.load(found)
         self.parts.learner.load_state_tensors(tensors)
         await self.parts.engine.load(self.parts.model, state["version"])

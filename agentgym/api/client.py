@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ from agentgym.llm import Spent
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
 
+log = logging.getLogger("agentgym")
+
 BACKOFF = wait_random_exponential(multiplier=0.25, max=10.0)
 NONSENSE = 8
 """Answers in a row that are no completions, after which it is no accident: nobody speaks this API there."""
@@ -47,6 +50,7 @@ class ApiClient:
         self.settings = settings
         self.spent = Spent()
         self.cached: int | None = None
+        self._told_trouble = False
         self._key = settings.find_key(who)
         self._who = f"{who} at {settings.base_url}"
         try:
@@ -113,6 +117,9 @@ class ApiClient:
         def note(state: RetryCallState) -> None:
             if state.outcome and (error := state.outcome.exception()):
                 trouble.append(error)
+                if not self._told_trouble and not self.spent.requests:  # is it there at all?
+                    self._told_trouble = True
+                    log.warning("%s; asking again for %g s", self._told(str(error)), self.settings.patience)
 
         tries = self.settings.retries
         many = stop_never if tries is None else stop_after_attempt(tries + 1)

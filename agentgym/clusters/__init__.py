@@ -13,6 +13,6 @@ weights.py         what goes from the learner to the replicas
 env_worker.py      plays groups
 crew.py            the env workers that are up, and what each has to do
 remote_manager.py  the rollout manager whose groups env workers play
-shared_folder.py   the run's directory, the same on all machines
+folder.py          the run's directory, the same on all machines
 calls.py           a call of an actor that may be lost meanwhile
 """

@@ -17,6 +17,8 @@ from agentgym.errors import ConfigError
 if TYPE_CHECKING:
     from agentgym.clusters.ray import Ray
 
+log = logging.getLogger("agentgym")
+
 ANSWERS = 10.0
 """Seconds that a cluster has to take a connection."""
 
@@ -34,8 +36,9 @@ def connected(config: Ray) -> Iterator[None]:
         host, colon, port = address.rpartition(":")
         if colon and port.isdecimal():  # ray itself would try for minutes
             socket.create_connection((host, int(port)), ANSWERS).close()
+        log.info("ray: %s", "starts on this machine" if address == "local" else f"joins {address}")
         ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING, **here)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # a node that does not start in time is a bare one
         raise ConfigError(
             f"cluster.address={address}: no Ray cluster can be used there: {error}. `ray start --head` on one "
             "machine and `ray start --address=IT:6379` on the others make one; cluster.address=local starts one "

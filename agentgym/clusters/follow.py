@@ -14,8 +14,8 @@ import ray
 from agentgym.clusters.calls import Lost, answer, place
 from agentgym.clusters.connection import connected
 from agentgym.clusters.fleet import clear_rooms, room
+from agentgym.clusters.folder import SharedFolder, shared
 from agentgym.clusters.learner import Learner, News
-from agentgym.clusters.shared_folder import SharedFolder, shared
 from agentgym.errors import ClusterError
 from agentgym.trainers.checkpoint import latest
 

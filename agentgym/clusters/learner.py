@@ -11,7 +11,7 @@ from agentgym import run
 from agentgym.clusters.calls import Actor, Surroundings
 
 if TYPE_CHECKING:
-    from agentgym.clusters.shared_folder import SharedFolder
+    from agentgym.clusters.folder import SharedFolder
     from agentgym.trainers.evaluate import Evaluation
     from agentgym.trainers.settings import Settings, Stage
     from agentgym.trainers.trainer import Watched

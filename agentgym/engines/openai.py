@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -72,6 +73,8 @@ class Openai(ApiSettings):
             raise ValueError("weights_folder needs form=tokens: a chat API returns no token ids to learn from")
         if self.weights_folder and not Path(self.weights_folder).is_dir():
             raise ValueError(f"weights_folder: there is no folder {self.weights_folder}")
+        if self.weights_folder and not os.access(self.weights_folder, os.W_OK):
+            raise ValueError(f"weights_folder: {self.weights_folder} cannot be written")
 
     @property
     def refuses_training(self) -> str:

@@ -78,6 +78,7 @@ class VllmEngine:
             "seed": config.seed,
             "generation_config": "vllm",  # the model's own would change how is sampled
             "disable_log_stats": True,
+            "use_tqdm_on_load": False,  # weights are loaded at every step
         }
         if current_platform.is_cpu():  # vLLM dies there of a seeded request whose prompt is computed in parts
             arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, self.max_len + 1)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentgym.clusters.shared_folder import SharedFolder, shared
+from agentgym.clusters.folder import SharedFolder, shared
 from agentgym.config import build
 from agentgym.errors import ConfigError
 from agentgym.run import open_policy, resolve_settings

@@ -63,8 +63,14 @@ class Run:
     def __init__(self, folder: Path, machines: Machines, name: str, *more: str) -> None:
         recipe = folder / "small.toml"
         recipe.write_text(RECIPE, encoding="utf-8")
-        words = [f"recipe={recipe}", "cluster=ray", f"cluster.address={machines.address}", "cluster.engines=2"]
-        words += ["cluster.workers=2", "device=cpu", "eval_tasks=64", f"output_dir={folder}", f"run_name={name}"]
+        words = [f"recipe={recipe}", "device=cpu", "eval_tasks=64", f"output_dir={folder}", f"run_name={name}"]
+        if "cluster=single" not in more:
+            words += [
+                "cluster=ray",
+                f"cluster.address={machines.address}",
+                "cluster.engines=2",
+                "cluster.workers=2",
+            ]
         self.path = folder / name
         self.output = folder / f"{name}.txt"
         with self.output.open("w") as output:
@@ -233,7 +239,7 @@ def test_actors_end_with_a_command_line_that_is_killed_and_with_one_that_fails(
     assert gone(actors)
 
     failing = run("failing", *SHORT, f"env={DEADLY}", "env.deadly=true", "retries=0")
-    assert failing.end() == 1
+    assert failing.end() == 1, failing.text()
     assert "episodes failed" in failing.text()
     assert "Traceback" not in failing.text()
     assert not machines.actors()

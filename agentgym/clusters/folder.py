@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,3 +45,5 @@ def shared(path: Path) -> Iterator[SharedFolder]:
         yield folder
     finally:
         mark.unlink(missing_ok=True)
+        with suppress(OSError):  # it is empty where nothing was begun
+            folder.path.rmdir()
