@@ -179,9 +179,9 @@ def plan(words: tuple[str, ...], files: tuple[Path, ...]) -> None:
     hardware = convert(plan.Hardware, told, "plan")
     settings = resolve_settings(overrides, list(files))
     shape = plan.Shape.of(settings.model, settings.lora.rank)
-    spec = settings.engine if isinstance(settings.engine, dict) else {}
+    spec = settings.engine if isinstance(settings.engine, dict) else {"name": settings.engine}
     estimate = plan.make_plan(shape, settings, hardware.card, hardware.gpus, spec)
-    Console().plan(shape, estimate, hardware.card, hardware.gpus)
+    Console().plan(shape, estimate, hardware)
     if not estimate.fits:
         sys.exit(1)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from agentgym.plan import Gpu, Plan, Shape
+    from agentgym.plan import Hardware, Plan, Shape
     from agentgym.trainers.evaluate import Evaluation
     from agentgym.trainers.settings import Stage
     from agentgym.trainers.trainer import Watched
@@ -127,11 +127,11 @@ class Console:
 
         self._print(evaluation_table(result))
 
-    def plan(self, shape: Shape, plan: Plan, gpu: Gpu, gpus: int) -> None:
+    def plan(self, shape: Shape, plan: Plan, hardware: Hardware) -> None:
         """Print the table of `agentgym plan`."""
         from agentgym.tables import plan_table
 
-        self._print(plan_table(shape, plan, gpu, gpus))
+        self._print(plan_table(shape, plan, hardware))
 
     def summary(self, path: Path, evaluations: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
         """Print what a finished run achieved and where everything is."""

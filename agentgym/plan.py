@@ -99,8 +99,9 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Of one GPU, in bytes: learner, engine, cache (what is left for keys and values). sequences: of full length
-    that the cache holds. sampled, trained: tokens a second over all GPUs. step: seconds."""
+    """Of one GPU, in bytes: learner, engine (weights of its own), cache (room for keys and values; below 0 where
+    there is none). sequences: of full length that the cache holds. sampled, trained: tokens a second over all
+    GPUs. step: seconds."""
 
     learner: dict[str, float]
     engine: float
@@ -142,14 +143,19 @@ def learner_bytes(shape: Shape, settings: Settings, gpus: int) -> dict[str, floa
 
 
 def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dict[str, Any]) -> Plan:
-    """engine: its fields, of which tensor_parallel_size, max_len and max_sequences count."""
+    """engine: its name, and fields of which tensor_parallel_size, max_len, max_sequences and
+    gpu_memory_utilization count."""
     parallel = int(engine.get("tensor_parallel_size", 1))
     if gpus % parallel:
         raise ConfigError(f"engine.tensor_parallel_size={parallel} does not divide gpus={gpus}")
     length = min(int(engine.get("max_len", 4096)), shape.max_len)
     learner = learner_bytes(shape, settings, gpus)
-    weights = 2 * shape.parameters / parallel
-    cache = 0.92 * gpu.memory * GIB - sum(learner.values()) - weights
+    weights, room = 2 * shape.parameters / parallel, 0.92 * gpu.memory * GIB
+    if engine.get("name") == "vllm":  # it takes its share, whatever the learner leaves
+        share = float(engine.get("gpu_memory_utilization", 0.5)) * gpu.memory * GIB
+        own, cache = weights, min(share, room - sum(learner.values())) - weights
+    else:  # the engine samples with the learner's own weights
+        own, cache = 0.0, room - sum(learner.values())
     replicas = gpus // parallel
     sequences = max(0, int(cache * parallel / (shape.kv_bytes * length)))
     asked = -(-settings.batch_size * settings.group_size // replicas)
@@ -161,4 +167,4 @@ def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dic
     trained = gpus * gpu.flops * 1e12 * OF_FLOPS / (2 * passes * shape.parameters)
     sampled = replicas * together / tick
     tokens = settings.batch_size * settings.group_size * settings.max_completion_tokens
-    return Plan(learner, weights, cache, sequences, sampled, trained, tokens / sampled + tokens / trained)
+    return Plan(learner, own, cache, sequences, sampled, trained, tokens / sampled + tokens / trained)

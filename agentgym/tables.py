@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from agentgym.plan import Gpu, Plan, Shape
+    from agentgym.plan import Hardware, Plan, Shape
     from agentgym.trainers.evaluate import Evaluation
 
 STYLES: dict[Kind, str] = {"prompt": "dim", "policy": "green", "tool": "yellow", "dropped": "dim strike"}
@@ -114,7 +114,11 @@ def rate(success: float, interval: tuple[float, float]) -> str:
     return f"{success:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def plan_table(shape: Shape, plan: Plan, gpu: Gpu, gpus: int) -> Table:
+LIGHTER = "shard=true on several GPUs, gradient_checkpointing=true, lora.rank=16, a lower microbatch_tokens"
+"""Settings that save memory."""
+
+
+def plan_table(shape: Shape, plan: Plan, hardware: Hardware) -> Table:
     """What `agentgym plan` prints."""
     from rich.table import Table
 
@@ -124,12 +128,18 @@ def plan_table(shape: Shape, plan: Plan, gpu: Gpu, gpus: int) -> Table:
     out.add_section()
     for name, size in plan.learner.items():
         out.add_row(f"learner: {name}", _gib(size))
-    out.add_row("engine: weights", _gib(plan.engine))
-    out.add_row("engine: keys and values", f"{_gib(plan.cache)}: {plan.sequences} whole sequences")
-    out.add_row("of a GPU's", f"{gpu.memory:g} GiB" + ("" if plan.fits else ": IT DOES NOT FIT"))
+    out.add_row("engine: weights", _gib(plan.engine) if plan.engine else "the learner's")
+    if plan.fits:
+        out.add_row("engine: keys and values", f"{_gib(plan.cache)}: {plan.sequences} whole sequences")
+    elif plan.cache < 0:
+        out.add_row("engine: keys and values", f"no room: {_gib(-plan.cache)} are lacking")
+    else:
+        out.add_row("engine: keys and values", f"{_gib(plan.cache)}: less than one whole sequence")
+    verdict = "it fits" if plan.fits else f"IT DOES NOT FIT; {LIGHTER} take less"
+    out.add_row(f"of each {hardware.gpu}'s", f"{hardware.card.memory:g} GiB: {verdict}")
     if plan.fits:
         out.add_section()
-        out.add_row("sampling", f"{plan.sampled:,.0f} tokens/s over {gpus} GPU(s)")
+        out.add_row("sampling", f"{plan.sampled:,.0f} tokens/s over {hardware.gpus} GPU(s)")
         out.add_row("learning", f"{plan.trained:,.0f} tokens/s")
         out.add_row("a step, whole completions", f"{plan.step:,.0f} s, without tools")
     return out

@@ -238,7 +238,8 @@ def test_actors_end_with_a_command_line_that_is_killed_and_with_one_that_fails(
         time.sleep(0.1)
     assert gone(actors)
 
-    failing = run("failing", *SHORT, f"env={DEADLY}", "env.deadly=true", "retries=0")
+    small = ["recipe=grpo", "max_steps=2", "batch_size=2", "group_size=2"]
+    failing = run("failing", *small, f"env={DEADLY}", "env.deadly=true", "retries=0")
     assert failing.end() == 1, failing.text()
     assert "episodes failed" in failing.text()
     assert "Traceback" not in failing.text()
