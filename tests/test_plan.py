@@ -76,9 +76,8 @@ def test_more_of_the_same_is_never_slower_or_tighter() -> None:
 
 def test_an_engine_has_the_learners_weights_or_a_share_of_its_own() -> None:
     small = dataclasses.replace(QWEN_7B, parameters=10**9, trained=10**9)
-    torch_, vllm = (
-        make_plan(small, settings(), find_gpu("H100"), 1, {"name": name}) for name in ("torch", "vllm")
-    )
+    whole = settings(gradient_checkpointing=True)
+    torch_, vllm = (make_plan(small, whole, find_gpu("H100"), 1, {"name": name}) for name in ("torch", "vllm"))
     assert (torch_.engine, vllm.engine) == (0, 2 * 10**9)
     assert vllm.cache == 40 * GIB - vllm.engine  # half of the card, by default
     assert torch_.cache == pytest.approx(0.92 * 80 * GIB - sum(torch_.learner.values()))
