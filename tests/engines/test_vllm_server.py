@@ -94,7 +94,7 @@ async def server(folders: dict[str, Path]) -> AsyncIterator[VllmServer]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def trained(server: VllmServer, folders: dict[str, Path]) -> Path:
     """A run whose every token of reinforcement learning came from the server, which began as another model."""
-    stages = {"cold_start": {"steps": 60, "pool": 1024}, "rl": {"steps": 3}}
+    stages = {"cold_start": {"steps": 100, "pool": 1024}, "rl": {"steps": 3}}
     sampled = tokens(server.url, folders["shared"], top_logprobs=5)
     fields = {"engine": sampled, "stages": stages, "output_dir": str(folders["runs"]), "eval_tasks": 8}
     path, _ = await run.train(settings(model="nano", **fields), Silent())  # type: ignore[arg-type]
