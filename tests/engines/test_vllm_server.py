@@ -31,6 +31,8 @@ pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: .ci/install_vllm FOLDER"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
+COLD = 100
+"""Steps of the cold start, after which the policy calls its tool now and then."""
 EPISODES = 256
 
 
@@ -94,7 +96,7 @@ async def server(folders: dict[str, Path]) -> AsyncIterator[VllmServer]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def trained(server: VllmServer, folders: dict[str, Path]) -> Path:
     """A run whose every token of reinforcement learning came from the server, which began as another model."""
-    stages = {"cold_start": {"steps": 100, "pool": 1024}, "rl": {"steps": 3}}
+    stages = {"cold_start": {"steps": COLD, "pool": 1024}, "rl": {"steps": 3}}
     sampled = tokens(server.url, folders["shared"], top_logprobs=5)
     fields = {"engine": sampled, "stages": stages, "output_dir": str(folders["runs"]), "eval_tasks": 8}
     path, _ = await run.train(settings(model="nano", **fields), Silent())  # type: ignore[arg-type]
@@ -153,9 +155,9 @@ async def test_what_learns_is_what_the_server_samples_with(trained: Path) -> Non
     steps = [row for row in rows if row.get("stage") == "rl"]
     assert [row["staleness_max"] for row in steps] == [0] * 3
     assert max(abs(row["sampler_kl"]) for row in steps) < 1e-5
-    lines = (trained / "rollouts" / "step_63.jsonl").read_text().splitlines()
+    lines = (trained / "rollouts" / f"step_{COLD + 3}.jsonl").read_text().splitlines()
     versions = {v for line in lines for turn in json.loads(line)["turns"] for v in turn["action"]["versions"]}
-    assert versions == {62}
+    assert versions == {COLD + 2}
 
 
 async def test_episodes_are_those_of_engine_torch_and_cost_what_the_server_counted(
