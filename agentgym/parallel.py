@@ -76,7 +76,7 @@ class Peers:
 
     async def agree(self, name: str, own: T) -> T:
         """What the first process says."""
-        return (await self.gather(name, own if self.first else None))[0]  # type: ignore[return-value]
+        return (await self.gather(name, own))[0]
 
     def _exchange(self, tag: int, own: T) -> list[T]:
         """Each sends to each, with the tag; from a peer, messages of one tag come in their order."""
@@ -95,7 +95,8 @@ class Peers:
             dist.recv(told, peer, self._group, tag)
             found[peer] = pickle.loads(told.numpy().tobytes())
         for work in sent:
-            work.wait()  # type: ignore[union-attr]
+            if work is not None:
+                work.wait()
         return [found[peer] for peer in range(self.size)]
 
     def leave(self) -> None:
@@ -142,26 +143,17 @@ def _hide_from_children() -> None:
 
 async def _in_thread(job: Callable[[], T]) -> T:
     """In a thread that nobody waits for at the end: a peer may never answer it."""
-    import asyncio  # here, since settings are read without it
+    import asyncio  # here, as the next, since settings are read without them
+    from concurrent.futures import Future
 
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def finish(result: T | None, error: Exception | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # who gives up waiting leaves the thread to itself
 
     def run() -> None:
         try:
-            outcome: tuple[T | None, Exception | None] = (job(), None)
+            done.set_result(job())
         except Exception as error:
-            outcome = (None, error)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(finish, *outcome)
+            done.set_exception(error)
 
     threading.Thread(target=run, name="agentgym-peers", daemon=True).start()
-    return await done
+    return await asyncio.wrap_future(done)

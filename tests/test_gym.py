@@ -30,7 +30,7 @@ async def test_closing_the_environment_closes_its_services() -> None:
     async with no_leftovers():
         env = agentgym.make("retool")
         await env.reset(seed=0, options={"task": TASK})
-        await env.step(code("print(1)"))
+        assert "1" in (await env.step(code("print(1)"))).observation
         await env.close()
         await env.close()
 

@@ -84,7 +84,8 @@ class Learner:
 
     def logprobs(self, pack: Pack) -> tuple[Tensor, Tensor]:
         """logprobs, entropy [M] of a pack's entries under the current weights."""
-        return self.scorer(self._inputs(pack))[:2]  # type: ignore[no-any-return]
+        logprobs, entropy, _ = self.scorer(self._inputs(pack))
+        return logprobs, entropy
 
     def appraise(self, batch: Sequence[Scored], microbatch_tokens: int) -> None:
         """Write what the critic thinks before each learned token, as the trajectories' `values`."""

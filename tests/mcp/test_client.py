@@ -220,6 +220,7 @@ async def test_a_run_that_ends_while_a_server_starts_leaves_nothing_behind() -> 
         await until(lambda: bool(descendants()))
         opening.cancel()
         await asyncio.wait({opening})
+        assert opening.cancelled()
 
 
 async def test_a_program_that_cannot_start_says_why() -> None:

@@ -81,7 +81,7 @@ async def test_nobody_waits_longer_than_allowed(serving: Serving, tmp_path: Path
     await raw.until("running", 1)
     refused(await raw.run(session, "1"), 429, "no slot became free within 0.05 s")
     (tmp_path / "go").touch()
-    await first
+    assert (await first).status_code == 200
 
 
 async def test_a_request_sent_twice_at_once_and_once_more_later_runs_once(
@@ -201,6 +201,7 @@ async def test_wrong_requests_are_told_what_is_wrong(
 async def test_a_lease_beyond_the_servers_is_refused(serving: Serving) -> None:
     raw = await serving(max_lease=10)
     refused(await raw.send("POST", "/v1/sessions", uuid4().hex, json={"lease": 11}), 400, "up to 10 s")
+    assert await raw.metric("sessions") == 0
 
 
 async def test_a_sandbox_that_has_no_sessions_is_unavailable_for_now(serving: Serving, tmp_path: Path) -> None:

@@ -28,32 +28,39 @@ def text(observation: str | dict[str, str]) -> str:
     return observation if isinstance(observation, str) else observation["obs"]
 
 
-async def play_shuffled(trainer: Trainer, trajectories: int, rounds: int, batch: int, at_once: int) -> None:
-    """Every trajectory acts once a round, in batches drawn anew each round, and must count its own actions."""
+async def play_shuffled(trainer: Trainer, trajectories: int, rounds: int, batch: int, at_once: int) -> int:
+    """Every trajectory acts once a round, in batches drawn anew each round, and must count its own actions. How
+    many it counted right."""
+    right = 0
     rng, gate = random.Random(0), asyncio.Semaphore(at_once)
     ids = [f"trajectory {i}" for i in range(trajectories)]
 
     async def send(part: list[str], turn: int) -> None:
+        nonlocal right
         async with gate:
             response = await trainer.send(part, [f"<counter>{id}</counter>" for id in part])
         assert response.status_code == 200, response.text
         expected = [f"\n<result>\n{id} {turn}\n</result>\n" for id in part]
         assert response.json()["observations"] == expected
+        right += len(part)
 
     for turn in range(1, rounds + 1):
         rng.shuffle(ids)
         await asyncio.gather(*(send(ids[i : i + batch], turn) for i in range(0, len(ids), batch)))
     assert await trainer.metric("trajectories") == trajectories
     assert await trainer.metric("workers_restarted") == 0
+    return right
 
 
 async def test_mixed_batches_keep_every_trajectorys_state(serving: Serving) -> None:
-    await play_shuffled(await serving("Counter", workers=3), trajectories=100, rounds=4, batch=7, at_once=8)
+    trainer = await serving("Counter", workers=3)
+    assert await play_shuffled(trainer, trajectories=100, rounds=4, batch=7, at_once=8) == 400
 
 
 @pytest.mark.slow
 async def test_a_thousand_trajectories_on_eight_workers(serving: Serving) -> None:
-    await play_shuffled(await serving("Counter", workers=8), trajectories=1000, rounds=6, batch=33, at_once=32)
+    trainer = await serving("Counter", workers=8)
+    assert await play_shuffled(trainer, trajectories=1000, rounds=6, batch=33, at_once=32) == 6000
 
 
 async def test_work_is_spread_over_processes_and_a_trajectory_stays_at_its_own(serving: Serving) -> None:
