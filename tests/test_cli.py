@@ -218,6 +218,12 @@ def test_demonstrations_are_shown_without_a_recipes_slips(tmp_path: Path) -> Non
     assert wanted.stdout.count("no success") == 2
 
 
+def test_a_setting_is_for_the_stages_that_have_none_of_their_own(tmp_path: Path) -> None:
+    stages = 'stages=[{name="a", steps=2, lr=0.5, losses=["sft"]}, {name="b", steps=2, losses=["sft"]}]'
+    assert tomllib.loads(dry(tmp_path, stages, "lr=0.25"))["lr"] == 0.25
+    assert "max_steps=3 would change nothing" in complaint(tmp_path, "train", stages, "max_steps=3", "--dry-run")
+
+
 def test_both_spellings_mean_the_same(tmp_path: Path) -> None:
     plain = dry(tmp_path, "top_p=0.9", "eval_tasks=3", "env.max_turns=2")
     assert plain == dry(tmp_path, "--top_p", "0.9", "--eval-tasks=3", "--env.max_turns", "2")
