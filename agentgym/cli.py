@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -17,7 +18,7 @@ import click
 
 import agentgym
 from agentgym.errors import AgentgymError, ConfigError, UserError, did_you_mean
-from agentgym.parallel import rank
+from agentgym.parallel import rank, size
 
 if TYPE_CHECKING:
     from agentgym.checks.harness import CheckResult
@@ -128,6 +129,7 @@ def check(words: tuple[str, ...]) -> None:
     from agentgym import config, run
     from agentgym.check import attack_sandbox, check_env, check_model, check_sandbox, check_tool
     from agentgym.tooling.load import toolset
+    from agentgym.trainers.checkpoint import model_path
 
     given = config.parse_overrides(words)
     known: dict[str, list[Any]] = {
@@ -142,7 +144,7 @@ def check(words: tuple[str, ...]) -> None:
     if len(given) != 1 or kind not in known:
         raise UserError("check takes one of env=NAME, sandbox=NAME, tool=NAME, model=NAME or engine=NAME")
     if kind == "model":
-        component: Any = run.model_path(str(given[kind]))
+        component: Any = model_path(str(given[kind]))
     else:
         component = toolset(given[kind]) if kind == "tool" else config.build(kind, given[kind])
     results = [result for job in known[kind] for result in _run(job(component))]
@@ -223,8 +225,10 @@ def search(words: tuple[str, ...], k: int) -> None:
 @click.argument("kind", required=False)
 @click.argument("more", nargs=-1)
 def list_components(kind: str | None, more: tuple[str, ...]) -> None:
-    """What exists, or more of one kind: agentgym list tools"""
+    """What there is, what each of a kind is, and all about one: agentgym list | list losses | list loss ppo_clip.
+    What a run can be told: agentgym list settings"""
     from agentgym import config
+    from agentgym.described import about, described, settings
     from agentgym.recipes import recipes
 
     known = {name: {*config.names(name), *config.installed(name)} for name in config.KINDS}
@@ -233,16 +237,21 @@ def list_components(kind: str | None, more: tuple[str, ...]) -> None:
         for name, members in known.items():
             click.echo(f"{name:9} {', '.join(sorted(members)) or '-'}")
         return
+    if kind == "settings":
+        return click.echo(settings())
     singular = next((name for name in known if kind in (name, f"{name}s", f"{name}es")), "")
     if singular == "tool":
         from agentgym.tooling.catalog import catalog
 
         for entry in catalog(more):
             click.echo(f"{'ok  ' if entry.ok else 'FAIL'} {entry.name} ({entry.source}): {entry.about}")
-    elif more or not singular:
-        raise UserError(f"list takes one kind, not {' '.join((kind, *more))!r}: {did_you_mean(kind, known)}")
+    elif not singular:
+        raise UserError(f"list takes a kind, not {kind!r}: {did_you_mean(kind, known)}")
+    elif more:
+        click.echo("\n\n".join(described(singular, name) for name in more))
     else:
-        click.echo("\n".join(sorted(known[singular])))
+        for name in sorted(known[singular]):
+            click.echo(f"{name}: {about(singular, name)}")
 
 
 @app.command(context_settings=FREE)
@@ -297,11 +306,21 @@ def _make_room(file: Path) -> None:
 
 
 def _run(job: Coroutine[Any, Any, T]) -> T:
-    """Run `job` to its end. A failed TaskGroup is told by its first real error."""
+    """Run `job` to its end; SIGTERM ends it in order, as Ctrl-C does. A failed TaskGroup is told by its first real
+    error."""
     import asyncio
 
+    async def endable() -> T:
+        task = asyncio.current_task()
+        if task and size() == 1:  # a process of several may wait for others that are gone, and must not
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await job
+
     try:
-        return asyncio.run(job)
+        return asyncio.run(endable())
+    except asyncio.CancelledError:
+        _say("terminated")
+        sys.exit(128 + signal.SIGTERM)
     except BaseExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -310,7 +329,7 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted, 143 terminated."""
     logging.basicConfig(format="agentgym: %(message)s")
     logging.getLogger("agentgym").setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     try:

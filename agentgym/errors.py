@@ -13,6 +13,8 @@ AgentgymError
 ├── EngineError      the engine failed: engine_error
 ├── PeerError        another process of the run has ended
 ├── ClusterError     machines or actors cannot be had, or are lost too often; the run stops and says why
+├── LlmError         a model that is not the policy gave no answer that can be used
+│   └── BudgetSpent      what it may use is used up
 ├── JudgeError       the checker of answers failed: judge_error
 └── TooManyErrors    more episodes failed than `max_error_frac` allows; the run stops and says why
 """

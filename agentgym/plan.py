@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agentgym.config import build
 from agentgym.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -127,28 +128,33 @@ def find_gpu(name: str) -> Gpu:
 
 def learner_bytes(shape: Shape, settings: Settings, gpus: int) -> dict[str, float]:
     """Of one GPU. With `shard`, gradients and states are parts at full precision, and two layers are gathered at a
-    time; without, each GPU has all of them. Activations are those of a microbatch."""
+    time; without, each GPU has all of them. Activations are those of a microbatch. The reference is what losses
+    compare the policy to: a copy of what learns, or a sharded one of everything."""
     state = 8 if settings.optimizer == "adamw" else 4
     per_token = 2 * (10 * shape.hidden + 3 * shape.intermediate)
     kept = 2 * shape.hidden * shape.layers + per_token if settings.gradient_checkpointing else None
     trained, frozen = (4 + state) * shape.trained, 4 * (shape.parameters - shape.trained)
     shards = settings.shard and gpus > 1
+    losses = [build("loss", loss) for stage in settings.stages for loss in stage.losses]
+    refers = any(loss.needs_reference and loss.coef for loss in losses)
+    reference = 4 * shape.parameters / gpus if shards else 2 * shape.trained
     return {
         "weights": 2 * shape.parameters + (4 * shape.parameters / shape.layers if shards else 0),
         "gradients": 4 * shape.trained / gpus if shards else 2 * shape.trained,
         "masters and optimiser": (trained + max(0, frozen)) / gpus if shards else trained,
         "activations": settings.microbatch_tokens * (shape.layers * per_token if kept is None else kept),
         "logits": LOGITS,
+        "reference": reference if refers else 0.0,
     }
 
 
 def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dict[str, Any]) -> Plan:
     """engine: its name, and fields of which tensor_parallel_size, max_len, max_sequences and
-    gpu_memory_utilization count."""
+    gpu_memory_utilization count. Without max_len, prompt and tools say as much as the policy may."""
     parallel = int(engine.get("tensor_parallel_size", 1))
     if gpus % parallel:
         raise ConfigError(f"engine.tensor_parallel_size={parallel} does not divide gpus={gpus}")
-    length = min(int(engine.get("max_len", 4096)), shape.max_len)
+    length = min(int(engine.get("max_len") or 2 * settings.max_completion_tokens), shape.max_len)
     learner = learner_bytes(shape, settings, gpus)
     weights, room = 2 * shape.parameters / parallel, 0.92 * gpu.memory * GIB
     if engine.get("name") == "vllm":  # it takes its share, whatever the learner leaves
@@ -158,7 +164,11 @@ def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dic
         own, cache = 0.0, room - sum(learner.values())
     replicas = gpus // parallel
     sequences = max(0, int(cache * parallel / (shape.kv_bytes * length)))
-    asked = -(-settings.batch_size * settings.group_size // replicas)
+    episodes = max(
+        (stage.batch_size or settings.batch_size) * (stage.group_size or settings.group_size)
+        for stage in settings.stages
+    )
+    asked = -(-episodes // replicas)
     together = max(1, min(asked, sequences, int(engine.get("max_sequences", 256))))
     read = weights + together * (length / 2) * shape.kv_bytes / parallel
     multiply = 2 * shape.parameters * together / parallel
@@ -166,5 +176,5 @@ def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dic
     passes = 4 if settings.gradient_checkpointing else 3
     trained = gpus * gpu.flops * 1e12 * OF_FLOPS / (2 * passes * shape.parameters)
     sampled = replicas * together / tick
-    tokens = settings.batch_size * settings.group_size * settings.max_completion_tokens
+    tokens = episodes * settings.max_completion_tokens
     return Plan(learner, own, cache, sequences, sampled, trained, tokens / sampled + tokens / trained)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agentgym.config import convert, merge, read_toml
 from agentgym.errors import ConfigError, did_you_mean
+from agentgym.models import nano
+from agentgym.trainers.checkpoint import model_path
 from agentgym.trainers.settings import Settings, Stage
 
 STAGES_OWN = {"max_steps": "steps", "batch_size": "batch_size", "group_size": "group_size", "lr": "lr"}
 """Settings that stages may have for themselves, and what these call them."""
+
+FOR_ANY_MODEL = "grpo"
+"""The recipe of a run that names none, with a model that follows instructions."""
+
+PLACE = ("output_dir", "run_name", "resume")
+"""Settings that say which run is meant."""
 
 BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
 """Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""
@@ -23,6 +32,14 @@ def recipes() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
 
+def find_place(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
+    """Where the run is, and nothing else of it: what else there is may be on top of what it was begun with."""
+    found: dict[str, Any] = {}
+    for layer in (*(read_toml(file, "config") for file in files), overrides):
+        found |= {key: layer[key] for key in PLACE if key in layer}
+    return convert(Settings, found, "settings")
+
+
 def merge_layers(overrides: Mapping[str, Any], files: list[Path], slips: bool) -> Settings:
     """A recipe, then files, then overrides. Raises ConfigError."""
     layers = [*(read_toml(file, "config") for file in files), overrides]
@@ -30,8 +47,8 @@ def merge_layers(overrides: Mapping[str, Any], files: list[Path], slips: bool) -
     if any("tools" in layer for layer in layers) and not any(map(_names_env, layers)):
         layers.insert(0, {"env": "tool_agent"})
     name = str(recipe[-1]) if recipe else _own_recipe(layers)
-    recipe_layer = _recipe(name) if slips else _without_slips(_recipe(name))
-    layers.insert(0, {**recipe_layer, "recipe": name})
+    recipe_layer = read_toml(recipe_file(name), "recipe")
+    layers.insert(0, {**(recipe_layer if slips else _without_slips(recipe_layer)), "recipe": name})
     table: dict[str, Any] = {"stages": []}
     for layer in layers:
         stages = _merge_stages(table["stages"], layer.get("stages", {}))
@@ -66,10 +83,25 @@ def _names_env(layer: Mapping[str, Any]) -> bool:
 
 
 def _own_recipe(layers: Sequence[Mapping[str, Any]]) -> str:
-    """The recipe that has the environment's name, where there is one; else the default."""
+    """For the built-in policy the recipe that has the environment's name, or else the default; these are sized for
+    it, and teach it first what other models know."""
+    models = [layer["model"] for layer in layers if "model" in layer]
+    if models and _follows_instructions(str(models[-1])):
+        return FOR_ANY_MODEL
     envs = [layer["env"] for layer in layers if _names_env(layer)]
     name = (envs[-1] if isinstance(envs[-1], str) else str(envs[-1]["name"])) if envs else ""
     return name if name in recipes() else Settings.recipe
+
+
+def _follows_instructions(model: str) -> bool:
+    """Whether it reads what it is told to do: all do but the built-in policy, whose configuration says so."""
+    if model in nano.TOKENIZERS:
+        return False
+    try:
+        config = json.loads((Path(model_path(model)) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # it is somewhere else, or nowhere, as whoever loads it will say
+        return True
+    return bool(config.get("follows_instructions", True))
 
 
 def _rollout(stage: Mapping[str, Any]) -> str:
@@ -87,14 +119,15 @@ def _without_slips(table: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _recipe(name: str) -> dict[str, Any]:
+def recipe_file(name: str) -> Path:
+    """Of a built-in recipe, or of one's own, named by its file. Raises ConfigError for an unknown name."""
     if name.endswith(".toml"):
-        return read_toml(Path(name), "recipe")
+        return Path(name)
     known = recipes()
     stem = name.replace("-", "_")
     if stem not in known:
         raise ConfigError(f"unknown recipe {name!r}: {did_you_mean(stem, known)}")
-    return read_toml(known[stem], "recipe")
+    return known[stem]
 
 
 def _merge_stages(stages: list[dict[str, Any]], given: Any) -> list[dict[str, Any]]:

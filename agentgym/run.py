@@ -16,8 +16,9 @@ from agentgym.config import build, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.parallel import ALONE, Peers
-from agentgym.recipes import check_used, merge_layers
+from agentgym.recipes import check_used, find_place, merge_layers
 from agentgym.trainers.base import TrainsCritic
+from agentgym.trainers.checkpoint import model_path
 from agentgym.trainers.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ logger = logging.getLogger(__name__)
 def resolve_settings(overrides: Mapping[str, Any], files: list[Path], *, slips: bool = True) -> Settings:
     """Recipe, then `-c` files, then overrides; to resume, the run's own settings first. slips: whether the rates
     of slips that a recipe has for the demonstrations of its cold start count. Raises ConfigError."""
-    settings = merge_layers(overrides, files, slips)
-    if settings.resume and (stored := run_directory(settings) / "config.toml").exists():
-        settings = merge_layers(overrides, [stored, *files], slips)
+    place = find_place(overrides, files)
+    stored = run_directory(place) / "config.toml" if place.resume else None
+    begun = [stored] if stored and stored.exists() else []
+    settings = merge_layers(overrides, [*begun, *files], slips)
     check_components(settings)
     check_used(overrides, settings.stages)
     return settings
@@ -82,14 +84,6 @@ def env_for(settings: Settings, model: Any) -> EnvConfig:
     return found
 
 
-def model_path(name: str) -> str:
-    """A model by name or path; a run's directory stands for its newest checkpoint."""
-    from agentgym.trainers.checkpoint import latest
-
-    newest = latest(Path(name) / "checkpoints")
-    return name if newest is None else str(newest)
-
-
 def task_source(settings: Settings) -> TaskSource:
     """The environment's tasks."""
     source: TaskSource = build("env", settings.env).source()
@@ -120,14 +114,12 @@ def open_policy(settings: Settings, peers: Peers = ALONE) -> AbstractAsyncContex
 async def open_here(settings: Settings, peers: Peers = ALONE) -> AsyncIterator[Policy]:
     """All of it in this process; at exit, engines that cost something say what."""
     brings_model = getattr(build("engine", settings.engine), "brings_model", False)
-    policy = _policy_elsewhere(settings) if brings_model else await policy_here(settings)
-    model, tokenizer, engine, renderer, partners = policy
-    env = env_for(settings, model)
-    managers = open_managers(settings, env, engine, renderer, tokenizer, partners, peers)
-    async with managers as manager, AsyncExitStack() as engines:
-        for each in (engine, *partners.values()):
-            engines.push_async_callback(each.close)
-            engines.callback(_tell_spent, each)
+    async with AsyncExitStack() as opened:
+        policy = _policy_elsewhere(settings, opened) if brings_model else await policy_here(settings, opened)
+        model, tokenizer, engine, renderer, partners = policy
+        env = env_for(settings, model)
+        managers = open_managers(settings, env, engine, renderer, tokenizer, partners, peers)
+        manager = await opened.enter_async_context(managers)
         yield model, tokenizer, engine, manager
     peers.leave()
 
@@ -201,25 +193,33 @@ def load_model(settings: Settings) -> tuple[Any, Any]:
     return load_policy(name, seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora)
 
 
-async def policy_here(settings: Settings) -> tuple[Any, ...]:
-    """Model, tokenizer, engine, renderer and partners, of models in this process."""
+async def policy_here(settings: Settings, opened: AsyncExitStack) -> tuple[Any, ...]:
+    """Model, tokenizer, engine, renderer and partners, of models in this process; `opened` closes the engines."""
     from agentgym.engines.starting import start_engine
     from agentgym.models.chat import Chat
     from agentgym.models.load import resolve_device
 
     model, tokenizer = load_model(settings)
-    partners = _partners(settings, tokenizer, resolve_device(settings.device))
+    partners = _partners(settings, tokenizer, resolve_device(settings.device), opened)
     engine = await start_engine(build("engine", settings.engine), model, tokenizer)
+    _close_at_exit(engine, opened)
     return model, tokenizer, engine, Chat(tokenizer), partners
 
 
-def _policy_elsewhere(settings: Settings) -> tuple[Any, ...]:
+def _policy_elsewhere(settings: Settings, opened: AsyncExitStack) -> tuple[Any, ...]:
     """The same, of models that the engine has somewhere else."""
     from agentgym.engines.chat_pieces import ChatPieces
 
     config, chat = build("engine", settings.engine), ChatPieces()
-    partners = {agent: config.reach(name, chat) for agent, name in settings.partners.items()}
-    return None, None, config.reach(settings.model, chat), chat, partners
+    engine, *others = (config.reach(name, chat) for name in (settings.model, *settings.partners.values()))
+    for each in (engine, *others):
+        _close_at_exit(each, opened)
+    return None, None, engine, chat, dict(zip(settings.partners, others, strict=True))
+
+
+def _close_at_exit(engine: Any, opened: AsyncExitStack) -> None:
+    opened.push_async_callback(engine.close)
+    opened.callback(_tell_spent, engine)
 
 
 def _tell_spent(engine: Any) -> None:
@@ -228,7 +228,7 @@ def _tell_spent(engine: Any) -> None:
         logger.info("%s: %s", engine.model, spent)
 
 
-def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]:
+def _partners(settings: Settings, tokenizer: Any, device: str, opened: AsyncExitStack) -> dict[str, Any]:
     """An engine for each agent that another model plays. Raises ConfigError for one with other tokens."""
     from agentgym.models.load import load_policy
 
@@ -243,6 +243,7 @@ def _partners(settings: Settings, tokenizer: Any, device: str) -> dict[str, Any]
         if own.get_vocab() != tokenizer.get_vocab():
             raise ConfigError(f"partners.{agent}={name}: its tokens are not those of model={settings.model}")
         engines[agent] = config.start(model, own)
+        _close_at_exit(engines[agent], opened)
     return engines
 
 

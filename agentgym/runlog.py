@@ -75,7 +75,9 @@ class RunLog:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigError(f"{path} is in use by another run") from error
-        (path / "config.toml").write_text(write_toml(config), encoding="utf-8")
+        draft = path / ".config.toml.partial"
+        draft.write_text(write_toml(config), encoding="utf-8")
+        draft.replace(path / "config.toml")
         self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8")
         self.rows = 0
         self._board: Any = None

@@ -13,9 +13,9 @@ from agentgym.config import Spec
 from agentgym.env import Demonstration, Env, StepResult, TaskSource
 from agentgym.envs import search_demos
 from agentgym.envs.misleading import MisleadingSearch
-from agentgym.envs.reranker import Reranker
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
 from agentgym.errors import ConfigError, TaskError
+from agentgym.models.reranker import Reranker
 from agentgym.protocol import Malformed, Said
 from agentgym.protocols.reseek import Judgement, split_judgement
 from agentgym.tool import Toolset

@@ -64,7 +64,7 @@ WRONG = [
         "lr=1e-4",
         "lr=1e-4 would change nothing: every stage has its own, stages.cold_start.lr=0.006, stages.rl.lr=",
     ),
-    ("max_steps=3", "every stage has its own, stages.cold_start.steps=300, stages.rl.steps=100"),
+    ("max_steps=3", "every stage has its own, stages.cold_start.steps=500, stages.rl.steps=100"),
     ("batch_size=1.5", "batch_size: expected int, not '1.5'"),
     ("resume=maybe", "resume: expected true or false, not 'maybe'"),
     ("lora=3", "lora: expected a table, not '3'"),
@@ -209,6 +209,25 @@ def test_a_rollout_is_for_the_stages_that_let_the_policy_play(tmp_path: Path) ->
         "demonstrations",
         {"name": "independent", "budget": "tokens", "tokens": "900"},
     ]
+
+
+def test_a_recipe_left_open_is_one_for_the_model(tmp_path: Path) -> None:
+    """Those that have an environment's name are sized for the built-in policy, and for what it became in a run."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/config.json").write_text('{"model_type": "llama"}')
+    step = tmp_path / "runs/mine/checkpoints/step_4"
+    step.mkdir(parents=True)
+    (step / "config.json").write_text('{"model_type": "qwen2", "follows_instructions": false}')
+    (step.parent / "latest").write_text("step_4\n")
+
+    def chosen(*words: str) -> str:
+        return str(tomllib.loads(dry(tmp_path, "env=sql", *words))["recipe"])
+
+    for built_in in ("nano-sql", "runs/mine", "runs/mine/checkpoints/step_4"):
+        assert chosen(f"model={built_in}") == "sql"
+    for other in ("theirs", "Qwen/Qwen2.5-0.5B-Instruct"):
+        assert chosen(f"model={other}") == "grpo"
+        assert chosen(f"model={other}", "recipe=sql") == "sql"
 
 
 def test_demonstrations_are_shown_without_a_recipes_slips(tmp_path: Path) -> None:

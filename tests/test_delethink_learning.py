@@ -13,8 +13,9 @@ import pytest
 from agentgym.config import build
 from agentgym.engine import Sample, Sampling
 from agentgym.rollout.independent import Independent
-from agentgym.run import model_path, open_policy, resolve_settings
+from agentgym.run import open_policy, resolve_settings
 from agentgym.runlog import read_metrics
+from agentgym.trainers.checkpoint import model_path
 from agentgym.trainers.evaluate import summarise
 
 from .learned import agentgym, train

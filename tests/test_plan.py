@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from agentgym import config
 from agentgym.errors import ConfigError
 from agentgym.models import nano
 from agentgym.models.load import Lora, load_policy
@@ -100,3 +101,22 @@ def test_the_command_reads_a_configuration_without_weights(tmp_path: Path) -> No
     large = agentgym(tmp_path, "plan", f"model={tmp_path}", "gpu=L4")
     assert large.returncode == 1
     assert "DOES NOT FIT" in large.stdout
+
+
+def test_losses_that_compare_with_a_reference_need_room_for_it() -> None:
+    adapters = dataclasses.replace(QWEN_7B, trained=40_000_000)
+    grpo, tcr = (resolve_settings({"recipe": recipe, "env": "retool"}, []) for recipe in ("grpo", "grpo_tcr"))
+    assert learner_bytes(QWEN_7B, tcr, 1)["reference"] == 0
+    assert learner_bytes(QWEN_7B, grpo, 1)["reference"] == 2 * QWEN_7B.parameters
+    assert learner_bytes(adapters, grpo, 1)["reference"] == 2 * adapters.trained
+    sharded = resolve_settings({"recipe": "grpo", "env": "retool", "shard": True}, [])
+    assert learner_bytes(QWEN_7B, sharded, 8)["reference"] == 4 * QWEN_7B.parameters / 8
+
+
+def test_a_stage_counts_with_its_own_batch() -> None:
+    def step(stages: str) -> float:
+        told = config.parse_overrides([f"stages.rl={stages}"]) if stages else {}
+        plan = make_plan(QWEN_7B, settings(shard=True, **told), find_gpu("H200"), 8, {})
+        return plan.step
+
+    assert step("{batch_size=64}") > 1.5 * step("")

@@ -50,6 +50,12 @@ def save(
     return final
 
 
+def amend(checkpoint: Path, state: dict[str, Any]) -> None:
+    """Replace the state of a checkpoint whose tensors stay as they are."""
+    _write_atomic(checkpoint / STATE_FILE, json.dumps(state))
+    _sync(checkpoint)
+
+
 def latest(folder: Path) -> Path | None:
     """The newest complete checkpoint; None when there is none."""
     pointer = folder / LATEST
@@ -59,6 +65,12 @@ def latest(folder: Path) -> Path | None:
     if not found.exists() and _replaced(found).exists():  # `save` ended while it replaced this very one
         _replaced(found).rename(found)
     return found
+
+
+def model_path(name: str) -> str:
+    """A model by name or path; a run's directory stands for its newest checkpoint."""
+    newest = latest(Path(name) / "checkpoints")
+    return name if newest is None else str(newest)
 
 
 def _replaced(checkpoint: Path) -> Path:

@@ -102,6 +102,7 @@ class Learner:
         self, batch: Sequence[Scored], microbatch_tokens: int
     ) -> list[tuple[Scored, list[tuple[float, float]]]]:
         """The logprob and the value of each learned token, by trajectory; values are 0 without a critic."""
+        self.scorer.eval()  # as the engine samples: adapters may have dropout
         found: dict[int, tuple[float, float]] = {}
         kept, number = [scored.values for scored in batch], 0
         for scored in batch:  # each token goes by its number, since layouts put them in any order

@@ -57,7 +57,7 @@ class Optimizer:
             for key, value in state.items():
                 kind, _, of = key.partition("|")
                 if of == name and kind != "weight":
-                    kinds[kind] = value.clone()
+                    kinds[kind] = value.to(weight.device, copy=True)
             if kinds:
                 owner[id(weight)].state[weight] = kinds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from agentgym.config import build
 from agentgym.env import TaskSource
@@ -38,8 +38,8 @@ class Plays:
         settings: Settings,
         manager: Manager,
         source: TaskSource,
-        appraise: Callable[[list[Scored]], None] | None = None,
-        recompute: Callable[[list[Scored]], None] | None = None,
+        appraise: Callable[[list[Scored]], Awaitable[None]] | None = None,
+        recompute: Callable[[list[Scored]], Awaitable[None]] | None = None,
         peers: Peers = ALONE,
     ) -> None:
         self.stage, self.manager, self.source, self.peers = stage, manager, source, peers
@@ -85,9 +85,9 @@ class Plays:
         self._check_judged(played)
         batch = [scored for scored in played if scored.group.outcome(scored.leaf).is_valid]
         if self.appraise:
-            self.appraise(batch)
+            await self.appraise(batch)
         if self.recompute:
-            self.recompute(batch)
+            await self.recompute(batch)
         for credit in self.credit:
             batch = credit(batch)
         for group in by_group(batch):

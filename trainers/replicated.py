@@ -28,7 +28,9 @@ class Replicated:
         return whole
 
     def frozen(self, whole: Scorer) -> Scorer:
-        return Scorer(copy.deepcopy(whole.model).requires_grad_(False).eval())
+        """A copy of what learns; of a model with adapters the rest is shared."""
+        shared = {id(p): p for p in whole.model.parameters() if not p.requires_grad}
+        return Scorer(copy.deepcopy(whole.model, shared).requires_grad_(False).eval())
 
     def masters(self, weights: Weights) -> dict[str, Tensor]:
         """Small steps vanish in bfloat16, so narrow weights get a float32 copy, and that is stepped."""

@@ -58,19 +58,37 @@ class Stage:
 class Settings:
     """A training run.
 
-    cluster: where the parts of the run are; `single` is one process. batch_size: prompts per step. group_size:
-    trajectories per prompt. max_steps: steps of a stage that sets none. minibatches: optimiser steps per batch.
-    microbatch_tokens: tokens computed in a forward pass.
+    recipe: a built-in one or a .toml file; all else is on top of it. env, engine, cluster: components, by name or
+    table. model: `nano` and its kin, a folder, a run's folder, or a Hugging Face id.
+    device: auto is CUDA where there is one. dtype: of the model that learns; auto is float32 on a CPU and bfloat16
+    on CUDA. lora: adapters learn in place of the whole model where its rank is above 0.
+    partners: models that speak in the policy's place where an environment has several speakers, by agent; frozen,
+    and with the policy's vocabulary. They are named as `model` is.
+    seed: of tasks, samples and the built-in model. deterministic: runs can be repeated to the bit, and take
+    longer.
+
+    batch_size: prompts per step. group_size: trajectories per prompt. max_steps: steps of a stage that sets none.
+    minibatches: optimiser steps per batch. microbatch_tokens: tokens computed in a forward pass.
     packing: "tree" computes what trajectories share once; "flat" gives each a row of its own, for models whose
     attention cannot be told what to attend to.
     shard: whether the processes of a run keep a part each of weights, gradients and the optimiser's state, and not
     all of them (see docs/several_gpus.md); says nothing to a single process.
-    partners: models that speak in the policy's place where an environment has several speakers, by agent; frozen,
-    and with the policy's vocabulary. They are named as `model` is.
-    max_completion_tokens: tokens the policy may sample in one trajectory. episode_timeout: seconds.
+    gradient_checkpointing: activations are computed a second time instead of kept.
+
+    optimizer: `muon` is for matrices between embedding and head, with AdamW for the rest. lr: the rate after
+    warmup_steps of a rising one. adam_beta2, weight_decay: the optimiser's. max_grad_norm: that gradients are cut
+    to.
+
+    temperature, top_p, top_k: of what is sampled to learn from (top_k 0: all tokens); eval_temperature: of
+    evaluations. max_completion_tokens: tokens the policy may sample in one trajectory.
     max_staleness: updates that may happen between the sampling of a token and the learning from it. 0: rollouts
     and updates take turns; more: so many batches are played beside the one that is learned from next.
-    eval_every, save_every: steps; 0 means at the end of each stage only.
+    concurrency: episodes at once. episode_timeout: seconds that one may take. retries: how often one that the
+    machinery failed is played again. max_error_frac: share of failed episodes above which the run stops.
+
+    eval_every, save_every: steps; 0 means at the end of each stage only. eval_tasks: of an evaluation.
+    output_dir: of all runs. run_name: this one's folder in it; empty: named by the environment and the time.
+    resume: go on with the run of that name, or with the newest.
     """
 
     recipe: str = "retool"
@@ -105,7 +123,7 @@ class Settings:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
-    max_completion_tokens: int = 512
+    max_completion_tokens: int = 4096
 
     max_staleness: int = 0
     concurrency: int = 512

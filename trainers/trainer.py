@@ -6,13 +6,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol, TypeVar
 
 from agentgym.engine import Engine
 from agentgym.env import TaskSource
+from agentgym.errors import TooManyErrors
 from agentgym.parallel import ALONE, Peers
 from agentgym.rollout.manager import Manager
 from agentgym.runlog import Log
@@ -89,20 +91,22 @@ class Trainer:
         self.settings, self.parts, self.peers = settings, parts, parts.peers
         self.progress = Progress()
         self._warned = False
+        self._saved: int | None = None  # the step whose weights the newest checkpoint has
         parts.reporter.watch(parts.manager, parts.eval_manager)
 
     async def train(self) -> dict[str, Any]:
-        """All stages; returns the evaluations by name. On cancellation the last whole step is saved."""
+        """All stages; returns the evaluations by name. When it is cancelled, or too many episodes fail, the last
+        whole step is saved."""
         await self._restore()
         try:
             for index in range(self.progress.stage, len(self.settings.stages)):
                 await self._stage(self.settings.stages[index])
                 self.progress.stage, self.progress.step_in_stage = index + 1, 0
                 self.progress.sampler = {}
-                self._save()
-        except asyncio.CancelledError:  # comes between steps or during rollouts, never within an update
+                await self._save()
+        except (asyncio.CancelledError, TooManyErrors):  # between steps or during rollouts, never within an update
             if self.peers.size == 1:  # others may be elsewhere: they go on from the last checkpoint
-                self._save()
+                await self._save()
             newest = checkpoint.latest(self.parts.log.checkpoints)
             logger.info("resume=true goes on from %s", newest.name if newest else "the beginning: see save_every")
             raise
@@ -117,7 +121,7 @@ class Trainer:
         if progress.sampler:
             play.sampler.load_state_dict(progress.sampler)
         if any(term.needs_reference and term.coef for term in play.losses):
-            self._fix_reference()
+            await self._fix_reference()
         before = progress.step - progress.step_in_stage
         ahead = 0 if stage.pool else settings.max_staleness
         batches = Ahead(lambda number: play.groups(before + number, number), steps, ahead)
@@ -132,23 +136,30 @@ class Trainer:
                 if settings.eval_every and progress.step % settings.eval_every == 0:
                     await self._evaluate(f"step_{progress.step}")
                 if settings.save_every and progress.step % settings.save_every == 0:
-                    self._save()
+                    await self._save()
         finally:
             await batches.close()
+        await self._save()  # evaluating may fail
         await self._evaluate(stage.name)
 
-    def _appraise(self, batch: list[Scored]) -> None:
-        self.parts.learner.appraise(batch, self.settings.microbatch_tokens)
+    async def _appraise(self, batch: list[Scored]) -> None:
+        await self._beside(self.parts.learner.appraise, batch, self.settings.microbatch_tokens)
 
-    def _recompute(self, batch: list[Scored]) -> None:
-        self.parts.learner.recompute(batch, self.settings.microbatch_tokens)
+    async def _recompute(self, batch: list[Scored]) -> None:
+        await self._beside(self.parts.learner.recompute, batch, self.settings.microbatch_tokens)
 
-    def _fix_reference(self) -> None:
+    async def _beside(self, job: Callable[..., T], *arguments: Any) -> T:
+        """What `job` gives, uninterrupted. Beside an engine with weights of its own, sampling goes on."""
+        if self.parts.engine.shares_weights:
+            return job(*arguments)
+        return await to_the_end(asyncio.to_thread(job, *arguments))
+
+    async def _fix_reference(self) -> None:
         """The losses' reference is the policy as the stage found it, also after a resume."""
         progress, learner = self.progress, self.parts.learner
         if progress.step_in_stage == 0:
             progress.reference = f"step_{progress.step}"
-            self._save()
+            await self._save()
             learner.keep_reference()
         else:
             learner.restore_reference(checkpoint.load(self.parts.log.checkpoints / progress.reference)[0])
@@ -164,7 +175,7 @@ class Trainer:
         played = time.monotonic()
         metrics = describe(groups, batch) | await play.metrics()
         metrics |= staleness(batch, self.parts.engine.version) | divergence(batch)
-        if any(scored.weight for scored in batch):
+        if any(scored.weight and scored.length for scored in batch):
             metrics |= await to_the_end(self._update(stage, play.losses, batch))
             self._warned = self._warned or warn(metrics, self._dtypes())
         learned = time.monotonic()
@@ -176,12 +187,9 @@ class Trainer:
         return metrics
 
     async def _update(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:
-        """Learn and publish. Beside an engine with weights of its own, sampling goes on meanwhile."""
+        """Learn and publish."""
         engine = self.parts.engine
-        if engine.shares_weights:
-            metrics = self._learn(stage, losses, batch)
-        else:
-            metrics = await asyncio.to_thread(self._learn, stage, losses, batch)
+        metrics = await self._beside(self._learn, stage, losses, batch)
         learned = time.monotonic()
         await engine.load(self.parts.model, engine.version + 1)
         return metrics | {"seconds_publish": time.monotonic() - learned}
@@ -191,7 +199,7 @@ class Trainer:
         lr = (stage.lr or settings.lr) * self._lr_factor(stage)
         taken: list[dict[str, float]] = []
         for part in _split(batch, settings.minibatches):
-            if not any(s.weight for s in part):
+            if not any(s.weight and s.length for s in part):
                 continue
             weights = token_weights(
                 [s.length for s in part], [s.weight for s in part], stage.reduction, stage.constant_length
@@ -248,9 +256,11 @@ class Trainer:
         await self.parts.engine.load(self.parts.model, state["version"])
         self.parts.learner.skipped = state["skipped"]
         self.progress = Progress(**state["progress"])
+        self._saved = self.progress.step
         self.parts.log.forget_after(state["rows"])
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
+        """A checkpoint; only the state of the newest one, where that has the weights of this step already."""
         progress = self.progress
         state = {
             "progress": {name: getattr(progress, name) for name in Progress.__dataclass_fields__},
@@ -258,8 +268,16 @@ class Trainer:
             "skipped": self.parts.learner.skipped,
             "rows": self.parts.log.rows,
         }
-        tensors = self.parts.learner.state_tensors()
         folder, name = self.parts.log.checkpoints, f"step_{progress.step}"
+        if self._saved == progress.step:
+            if self.peers.first:
+                checkpoint.amend(folder / name, state)
+            return
+        await self._beside(self._write, folder, name, state)
+        self._saved = progress.step
+
+    def _write(self, folder: Path, name: str, state: dict[str, Any]) -> None:
+        tensors = self.parts.learner.state_tensors()
         if self.peers.first:
             checkpoint.save(folder, name, self.parts.model, self.parts.tokenizer, tensors, state)
 

@@ -56,7 +56,7 @@ class ApiClient:
         try:
             from agentgym.api.transport import Transport
         except ImportError as error:
-            raise ConfigError(f"{who} needs the package openai: pip install 'agentgym[openai]'") from error
+            raise ConfigError(f"{who} needs the package openai: pip install -e '.[openai]'") from error
         self._transport = Transport(settings.base_url, self._key, settings.timeout)
         self._room = asyncio.Semaphore(settings.concurrency)
         rate = settings.rate

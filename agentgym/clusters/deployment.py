@@ -18,6 +18,7 @@ from agentgym.clusters.replica import POLICY, Facts, Replica
 from agentgym.clusters.routed_engine import RoutedEngine, Routes
 from agentgym.models.chat import Chat
 from agentgym.services import Services
+from agentgym.trainers.checkpoint import model_path
 from agentgym.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Deployment:
 @asynccontextmanager
 async def deployed(config: Ray, settings: Settings) -> AsyncIterator[Policy]:
     """See `Cluster.open`."""
-    settings = dataclasses.replace(settings, model=run.model_path(settings.model))
+    settings = dataclasses.replace(settings, model=model_path(settings.model))
     model, tokenizer = run.load_model(settings)
     with connected(config):
         deployment = Deployment(config, settings, run.env_for(settings, model))

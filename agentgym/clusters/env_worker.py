@@ -13,6 +13,7 @@ from agentgym.clusters.calls import Actor
 from agentgym.clusters.replica import POLICY, Facts
 from agentgym.clusters.routed_engine import RoutedEngine, Routes
 from agentgym.rollout.manager import Played
+from agentgym.trainers.checkpoint import model_path
 from agentgym.types import Task
 
 if TYPE_CHECKING:
@@ -49,16 +50,19 @@ class EnvWorker(Actor):
         from agentgym.models.chat import Chat
         from agentgym.models.load import load_tokenizer
 
-        tokenizer = load_tokenizer(run.model_path(settings.model))
-        self._routes, prefix = Routes(patience), f"{uuid.uuid4().hex}:"
+        tokenizer = load_tokenizer(model_path(settings.model))
+        self._routes, own = Routes(patience), uuid.uuid4().hex
         self._routes.update(replicas)
-        engines = {name: RoutedEngine(self._routes, known, name, prefix) for name, known in facts.items()}
+        engines = {
+            name: RoutedEngine(self._routes, known, name, f"{own}:{name}:") for name, known in facts.items()
+        }
         policy = engines.pop(POLICY)
         self._opened = AsyncExitStack()
         self._make = await self._opened.enter_async_context(
             run.open_managers(settings, env, policy, Chat(tokenizer), tokenizer, engines)
         )
         self._managers: dict[float, Manager] = {}
+        self._strategies: dict[str, RolloutStrategy] = {}
 
     def prepare(self, settings: Settings) -> None:
         """Load the modules that `start` and `play` are given objects of."""
@@ -73,7 +77,9 @@ class EnvWorker(Actor):
         manager = self._managers.get(job.temperature)
         if manager is None:
             manager = self._managers[job.temperature] = self._make(job.temperature)
-        return await manager.play_groups(job.strategy, [(job.id, job.task)], [job.seed], job.group_size)
+        # One of each kind, since some remember earlier groups.
+        strategy = self._strategies.setdefault(repr(job.strategy), job.strategy)
+        return await manager.play_groups(strategy, [(job.id, job.task)], [job.seed], job.group_size)
 
     async def close(self) -> None:
         """See `Actor`."""

@@ -39,8 +39,8 @@ class Oldest:
 
 
 async def train(config: Ray, settings: Settings, path: Path, reporter: Reporter) -> dict[str, Any]:
-    """See `Cluster.train`. Raises ClusterError where the learner is lost more than `retries` times without a
-    checkpoint in between."""
+    """See `Cluster.train`. Raises ClusterError where the learner is lost at one place more often than `retries`
+    allows, and once more."""
     losses, reached = 0, None
     with shared(path) as folder, connected(config):
         settings = dataclasses.replace(settings, output_dir=str(folder.path.parent), run_name=folder.path.name)

@@ -31,8 +31,8 @@ class Share:
 
 @dataclass(frozen=True)
 class Ray:
-    """Whoever is lost is made anew: what an env worker played is played again, what a replica was asked is asked
-    of another, and the learner goes on from its last checkpoint.
+    """Ray actors on several machines. Whoever is lost is made anew: what an env worker played is played again,
+    what a replica was asked is asked of another, and the learner goes on from its last checkpoint.
 
     address: of a Ray cluster (host:port); `auto` is RAY_ADDRESS or the one that runs on this machine; `local`
     starts one for the run. workers: that play episodes; `concurrency` is for each. engines: replicas. worker,
@@ -80,9 +80,7 @@ class Ray:
         try:
             import ray  # noqa: F401
         except ImportError as error:
-            raise ConfigError(
-                f"cluster ray needs the package ray: pip install 'agentgym[ray]' ({error})"
-            ) from error
+            raise ConfigError(f"cluster ray needs the package ray: pip install -e '.[ray]' ({error})") from error
         if peers.size > 1:
             raise ConfigError("cluster ray starts its own processes, and one of them learns: leave torchrun out")
         if settings.deterministic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ class Replica(Actor):
     async def start(self, settings: Settings) -> dict[str, Facts]:
         """Load the models; facts by speaker."""
         run.check_components(settings)  # loads modules that objects from elsewhere may be of
-        self.model, _, policy, _, partners = await run.policy_here(settings)
+        self._opened = AsyncExitStack()
+        self.model, _, policy, _, partners = await run.policy_here(settings, self._opened)
         self.engines: dict[str, Any] = {POLICY: policy, **partners}
         self._calls: dict[tuple[str, str], asyncio.Future[Sample]] = {}
         return {name: Facts(engine.max_len, engine.vocab_size) for name, engine in self.engines.items()}
@@ -77,5 +79,5 @@ class Replica(Actor):
 
     async def close(self) -> None:
         """See `Actor`."""
-        for engine in getattr(self, "engines", {}).values():
-            await engine.close()
+        if opened := getattr(self, "_opened", None):
+            await opened.aclose()

@@ -61,8 +61,8 @@ class Routes:
 class RoutedEngine:
     """See `Engine`. A request whose replica is lost is asked of another, with the same seed.
 
-    speaker: whom to ask for. prefix: of this process's sessions. `load` publishes to all replicas that are up, and
-    `join` to one that comes later; the process that the learner is in calls them.
+    speaker: whom to ask for. prefix: of its sessions' names there. `load` publishes to all replicas that are up,
+    and `join` to one that comes later; the process that the learner is in calls them.
     """
 
     shares_weights = False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Single:
-    """No process but those that torchrun has started, and those that tools and engines have."""
+    """One process, or those that torchrun has started; none besides but those that tools and engines have."""
 
     def open(self, settings: Settings, peers: Peers) -> AbstractAsyncContextManager[Policy]:
         """See `Cluster`."""

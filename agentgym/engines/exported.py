@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,17 @@ class Exported:
             config = json.loads(file.read_text(encoding="utf-8")) | {"tie_word_embeddings": False}
             file.write_text(json.dumps(config), encoding="utf-8")
 
-    def write_again(self, model: Any, version: int) -> Path:
-        """A folder with the model, or with its adapters, as they are now. Older ones go, but for the last."""
+    def write_again(self, model: Any, version: int, used: Collection[str] = ()) -> Path:
+        """A folder with the model, or with its adapters, as they are now. Older ones go, but for the last and for
+        those in `used`, by name."""
         folder = self.root / f"v{version}"
         if self.adapts:
             model.save_pretrained(folder)
         else:
             self.write(model, folder)
+        keep = {folder.name, f"v{version - 1}", *used}
         for old in self.root.glob("v*"):
-            if old.name not in (f"v{version}", f"v{version - 1}"):
+            if old.name not in keep:
                 shutil.rmtree(old)
         return folder
 

@@ -24,7 +24,7 @@ _NO_TRAINING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Openai(ApiSettings):
-    """Fields as in ApiSettings, and:
+    """Any model at a server that speaks OpenAI's API. Fields as in ApiSettings, and:
 
     form: `chat`, any server of chat completions, with no model and no tokenizer here; `tokens`, a server that
     takes and returns token ids (vLLM), with the model's tokenizer here. max_len: tokens that a conversation may

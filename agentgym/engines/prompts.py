@@ -9,6 +9,9 @@ from agentgym.engine import Sampling
 from agentgym.errors import EngineError
 from agentgym.models.template import Template
 
+UNTOLD = 32768
+"""Tokens of a sequence where neither the settings nor the model's configuration says how many."""
+
 
 def checked_ids(ids: Sequence[int], vocab_size: int) -> list[int]:
     """The prompt as a list. Raises EngineError for an empty one and for ids that the model does not know."""
@@ -19,6 +22,12 @@ def checked_ids(ids: Sequence[int], vocab_size: int) -> list[int]:
         wrong = next(i for i in prompt if not 0 <= i < vocab_size)
         raise EngineError(f"token id {wrong} is outside of the model's vocabulary of {vocab_size}")
     return prompt
+
+
+def longest(model: Any, wanted: int | None) -> int:
+    """Tokens that a sequence may have: the model's own limit, or fewer where fewer are wanted."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or wanted or UNTOLD
+    return min(wanted or limit, limit)
 
 
 def sample_limit(prompt: int, sampling: Sampling, max_len: int) -> int:

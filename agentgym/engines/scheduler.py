@@ -15,7 +15,7 @@ from agentgym.engines.attention import DecodeAttention, ExtendAttention, Span
 from agentgym.engines.calls import Request
 from agentgym.engines.decode_rows import Rows
 from agentgym.engines.kv_cache import KVCache
-from agentgym.engines.prompts import checked_ids, eos_ids, sample_limit
+from agentgym.engines.prompts import checked_ids, eos_ids, longest, sample_limit
 from agentgym.engines.residents import Slots
 from agentgym.engines.sampling import describe, draw
 from agentgym.engines.stop import token_bytes
@@ -43,8 +43,7 @@ class TorchEngine:
         self.shares_weights = shares_weights
         self.model = model.eval()
         self.config = config
-        limit = getattr(model.config, "max_position_embeddings", None) or config.max_len
-        self.max_len = min(config.max_len, limit)
+        self.max_len = longest(model, config.max_len)
         self.prefilled = self.decoded = self.reused = 0
         self._decoder = choose_decoder(model, self.max_len)
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
@@ -137,6 +136,8 @@ class TorchEngine:
         self._ordinals.clear()
         self._slots.evict_idle()
         self._rows = None
+        for request in self._waiting:
+            request.version = version
         under_way = self._prefilling + self._decoding
         self._prefilling, self._decoding = [], []
         for request in under_way:

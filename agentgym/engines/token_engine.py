@@ -13,7 +13,7 @@ from agentgym.engine import Sample, Sampling
 from agentgym.engines.agreement import TOLERANCE, dtype_of, largest_difference
 from agentgym.engines.api_engine import ApiEngine, ContextFull
 from agentgym.engines.exported import Exported
-from agentgym.engines.prompts import eos_ids, sample_limit
+from agentgym.engines.prompts import eos_ids, longest, sample_limit
 from agentgym.engines.server_weights import ServerWeights
 from agentgym.engines.stop import StopFinder, token_bytes
 from agentgym.engines.token_reply import Drawn, read_drawn, read_scored
@@ -40,8 +40,7 @@ class TokenEngine(ApiEngine):
 
     def __init__(self, config: Openai, model: Any, tokenizer: Any) -> None:
         super().__init__(config, config.served_as or str(model.name_or_path))
-        limit = getattr(model.config, "max_position_embeddings", None)
-        self.max_len = min(limit or self.max_len, self.max_len)
+        self.max_len = longest(model, config.max_len)
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
         self._bytes = token_bytes(tokenizer, self.vocab_size)
         self._eos = eos_ids(model, tokenizer)

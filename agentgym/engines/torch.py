@@ -17,21 +17,22 @@ class Torch:
 
     device, dtype: auto is the model's own, so that the weights are shared.
     max_sequences: slots, for sequences being sampled and for sessions waiting for a tool.
-    max_len: tokens of a sequence, prompt and samples together; the model's own limit if that is lower.
+    max_len: tokens of a sequence, prompt and samples together; None, or more than that: the model's own limit.
     prefill_tokens: most prompt tokens computed between two decode steps.
     """
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_sequences: int = 256
-    max_len: int = 4096
+    max_len: int | None = None
     prefill_tokens: int = 4096
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("max_sequences", "max_len", "prefill_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
 
     def start(self, model: Any, tokenizer: Any) -> TorchEngine:
         """An engine for `model` (a causal transformers model, with or without peft adapters).

@@ -19,15 +19,16 @@ OLDEST = (0, 30)
 class Vllm:
     """vLLM with paged memory, prefix caching and tensor parallelism; on GPUs, or on a CPU with its CPU build.
 
-    dtype: auto is the learner's. max_len: tokens of a sequence, prompt and samples together; the model's own limit
-    if that is lower. max_sequences: sampled at once; others wait. tensor_parallel_size: GPUs that share the model.
+    dtype: auto is the learner's. max_len: tokens of a sequence, prompt and samples together; None, or more than
+    that: the model's own limit. max_sequences: sampled at once; others wait.
+    tensor_parallel_size: GPUs that share the model.
     gpu_memory_utilization: share of a GPU's memory that vLLM takes; the learner needs some where it shares one.
     top_logprobs: tokens whose probabilities say a token's entropy; 0: the whole vocabulary, exact and slow.
     more: further arguments of vLLM's AsyncEngineArgs.
     """
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    max_len: int = 4096
+    max_len: int | None = None
     max_sequences: int = 256
     tensor_parallel_size: int = 1
     gpu_memory_utilization: float = 0.5
@@ -37,8 +38,9 @@ class Vllm:
 
     def __post_init__(self) -> None:
         for name in ("max_len", "max_sequences", "tensor_parallel_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise ValueError(f"gpu_memory_utilization must be in (0, 1], not {self.gpu_memory_utilization}")
         if self.top_logprobs < 0:
@@ -60,7 +62,7 @@ def check_version() -> None:
         import vllm
     except ImportError as error:
         raise ConfigError(
-            "engine vllm needs the package vllm: pip install 'agentgym[vllm]' on a machine with a GPU; "
+            "engine vllm needs the package vllm: pip install -e '.[vllm]' on a machine with a GPU; "
             f"docs/engines.md says what to do on a CPU ({error})"
         ) from error
     numbers = tuple(int(part) for part in re.findall(r"\d+", vllm.__version__)[:2])

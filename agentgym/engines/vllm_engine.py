@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentgym.engine import Sample, Sampling
 from agentgym.engines.exported import Exported
-from agentgym.engines.prompts import checked_ids, eos_ids, sample_limit
+from agentgym.engines.prompts import checked_ids, eos_ids, longest, sample_limit
 from agentgym.engines.stop import StopFinder, token_bytes
 from agentgym.engines.top_entropy import lowest_entropy
 from agentgym.errors import ConfigError, EngineError
@@ -39,8 +40,8 @@ class VllmEngine:
     def __init__(self, model: Any, tokenizer: Any, config: Vllm) -> None:
         self.config, self.version = config, 0
         self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
-        limit = getattr(model.config, "max_position_embeddings", None) or config.max_len
-        self.max_len = min(config.max_len, limit - 1)  # vLLM scores only where one more could be sampled
+        room = longest(model, None) - 1  # vLLM scores only where one more could be sampled
+        self.max_len = min(longest(model, config.max_len), room)
         self.decoded = self.reused = 0
         self._bytes = token_bytes(tokenizer, self.vocab_size)
         self._eos = eos_ids(model, tokenizer)
@@ -48,6 +49,7 @@ class VllmEngine:
         self._loading = asyncio.Lock()
         self._closed = False
         self._adapter: Any = None
+        self._adapters: Counter[str] = Counter()  # requests under way, by the folder of their adapters
         self._exported = Exported(model)
         try:
             others = multiprocessing.active_children()
@@ -89,7 +91,10 @@ class VllmEngine:
         try:
             return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments | config.more))
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"engine vllm does not start: {type(error).__name__}: {error}") from error
+            raise ConfigError(
+                f"engine vllm does not start: {type(error).__name__}: {error} (one sequence of engine.max_len="
+                f"{self.max_len} tokens must fit in engine.gpu_memory_utilization={config.gpu_memory_utilization})"
+            ) from error
 
     async def sample(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None, parent: str | None = None
@@ -143,7 +148,8 @@ class VllmEngine:
     async def load(self, weights: Any, version: int) -> None:
         """See `Engine`. Sampling stands still meanwhile, and prompts are computed again under the new weights."""
         async with self._loading:
-            folder = await asyncio.to_thread(self._exported.write_again, weights, version)
+            used = +self._adapters  # vLLM may read them again
+            folder = await asyncio.to_thread(self._exported.write_again, weights, version, used)
             if self._exported.adapts:
                 await self._add_adapter(folder, version)
             else:
@@ -200,6 +206,8 @@ class VllmEngine:
             raise EngineError("the engine is closed")
         asked = {"type": "token", "prompt_token_ids": prompt}
         outputs = self._llm.generate(asked, parameters, str(next(self._numbers)), lora_request=adapter)
+        name = adapter.lora_name if adapter else ""
+        self._adapters[name] += 1
         try:
             async with aclosing(outputs):
                 first = True
@@ -210,6 +218,8 @@ class VllmEngine:
                     yield output
         except (EngineDeadError, EngineGenerateError, ValueError) as error:
             raise EngineError(f"vLLM: {type(error).__name__}: {error}") from error
+        finally:
+            self._adapters[name] -= 1
 
 
 def _described(output: Any) -> Iterator[tuple[int, float, float]]:

@@ -16,7 +16,7 @@ from agentgym.errors import ConfigError, ToolFailed
 
 OLDEST = 21
 """Anserini's classes are compiled for it."""
-INSTALL = "pip install 'agentgym[pyserini]'"
+INSTALL = "pip install -e '.[pyserini]'"
 
 _starting = threading.Lock()
 _started: _Started | None = None

@@ -37,7 +37,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubts:
+class Probes:
     """What a group's probes can say, and in place of what. rate: how often a wrong answer is followed by a probe
     with a certain doubt. answers: the wrong ones, without duplicates. score: asks the policy."""
 

@@ -8,7 +8,8 @@ import math
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -233,7 +234,7 @@ class Manager:
         self.running[name] = (time.monotonic(), walk)
         goes_on = False
         try:
-            async with asyncio.timeout(self.guard.episode_timeout) as self._deadlines[name]:
+            async with self._deadline(name):
                 if not walk.started:
                     await walk.start()
                 while walk.outcome is None and walk.depth < until:
@@ -246,6 +247,19 @@ class Manager:
             else:
                 async with asyncio.timeout(self.guard.episode_timeout):
                     await walk.close()
+
+    @asynccontextmanager
+    async def _deadline(self, name: str) -> AsyncIterator[None]:
+        """The episode's. Raises TimeoutError that says so."""
+        deadline = self._deadlines[name] = asyncio.timeout(self.guard.episode_timeout)
+        try:
+            async with deadline:
+                yield
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            limit = f"{self.guard.episode_timeout:g} s (episode_timeout)"
+            raise TimeoutError(f"not over after {limit}, its waits for the engine included") from error
 
     def _count(self, walk: Walk) -> None:
         if walk.outcome is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agentgym.engine import Sample
 from agentgym.errors import ConfigError
-from agentgym.rollout.doubts import DOUBTS, Doubts, Moment, logprobs_of
+from agentgym.rollout.doubts import DOUBTS, Moment, Probes, logprobs_of
 from agentgym.rollout.tree_search import outcome_value
 from agentgym.rollout.walk import Walk
 from agentgym.types import Group, Outcome, Tokens
@@ -179,7 +179,7 @@ class Probing:
     async def _mark(self, walks: list[Walk], answers: list[tuple[int, ...]]) -> None:
         """Note at each turn where a probe could have put a doubt that stands there."""
         rate = self.config.probability / len(self.doubts)
-        doubts = Doubts(self.doubts, answers, rate, partial(self.manager.score, self.group.id))
+        doubts = Probes(self.doubts, answers, rate, partial(self.manager.score, self.group.id))
         for walk in walks:
             if walk.outcome is None or not walk.outcome.is_valid:
                 continue

@@ -16,7 +16,9 @@ from agentgym.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Fictional:
-    """passages, misleading, filler, astray: of each world, see `worlds/world.py`. hops: how many facts an answer
+    """Questions about worlds that nobody can know by heart, each with a corpus of its own.
+
+    passages, misleading, filler, astray: of each world, see `worlds/world.py`. hops: how many facts an answer
     takes, chosen among these. easy_fraction: share of the tasks that bring along the passages which answer them,
     and need no search. questions: drawn from a world before the next one is made.
     """

@@ -18,7 +18,9 @@ from agentgym.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Ledgers:
-    """tables, numbers, rows: of each database, see `ledgers/ledger.py`. levels: of the questions, chosen among
+    """Questions about invented databases, and changes in them.
+
+    tables, numbers, rows: of each database, see `ledgers/ledger.py`. levels: of the questions, chosen among
     these: `lookup` of a number, `count` with a filter, `aggregate`, `top` (order and limit), `join`, and changes
     that first have to look something up, `copy` and `delete`. answers_with: what answers a question, the `value`
     or the `query` that finds it (changes are judged by the state they leave). questions: about a database before

@@ -24,7 +24,7 @@ _SESSION = re.compile(r"session_(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Locomo:
-    """A turn is a part.
+    """LoCoMo's conversations, a turn a part.
 
     path: LoCoMo's own .json, or a .jsonl with a conversation a row. questions: a .jsonl of questions with their
     conversation_id, where the conversations do not bring them (as `qa`). categories: of questions that are asked;

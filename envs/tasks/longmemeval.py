@@ -18,7 +18,8 @@ from agentgym.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Longmemeval:
-    """A message is a part. Evidence are the messages that the set marks with has_answer, where it does.
+    """LongMemEval's conversations, a message a part. Evidence are the messages that the set marks with has_answer,
+    where it does.
 
     path: LongMemEval's own .json, or a .jsonl with a question a row, whose `conversation` is a list of messages
     with their date. holdout: share of the tasks that only evaluation sees.

@@ -15,7 +15,10 @@ from agentgym.types import Task
 
 @dataclass(frozen=True, slots=True)
 class ReasoningGym:
-    """family: such as leg_counting. options: the family's own, such as {min_animals = 2}."""
+    """Tasks of a family of Reasoning Gym's, generated.
+
+    family: such as leg_counting. options: the family's own, such as {min_animals = 2}.
+    """
 
     family: str
     options: dict[str, Any] = field(default_factory=dict)

@@ -12,7 +12,8 @@ from agentgym.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """Whole numbers from 0 on, below `count` (at most 2**31). A tenth of them is held out for evaluation."""
+    """Seeds for environments that make tasks themselves. They are whole numbers from 0 on, below `count` (at most
+    2**31); a tenth of them is held out for evaluation."""
 
     count: int = 2**31
 

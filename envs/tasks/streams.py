@@ -44,7 +44,9 @@ RELATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """facts: how many are told, which is also what the memory can hold. people: whom they are about; None: each is
+    """Invented conversations in which facts are told, change and end.
+
+    facts: how many are told, which is also what the memory can hold. people: whom they are about; None: each is
     about somebody else. changes: how often one of them changes, was wrong, or ends. chatter: parts that say
     nothing new. questions: asked at the end, each about another fact. temporal: share of the streams in which half
     of the questions ask what was so before, where something was; there the memory keeps history.

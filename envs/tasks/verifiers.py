@@ -14,8 +14,11 @@ from agentgym.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Verifiers:
-    """id, arguments: as in the environment `verifiers`. Its own evaluation set is the evaluation set, where it has
-    one."""
+    """The data set that an environment of verifiers brings along.
+
+    id, arguments: as in the environment `verifiers`. Its own evaluation set is the evaluation set, where it has
+    one.
+    """
 
     id: str
     arguments: dict[str, Any] = field(default_factory=dict)

@@ -67,7 +67,7 @@ def title_of(pid: int) -> str:
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
     """The head alone."""
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'agentgym[ray]'")
+    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
     machines = Machines()
     yield machines
     machines.close()

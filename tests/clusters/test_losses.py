@@ -20,7 +20,7 @@ from agentgym.types import Group, Outcome, Task
 from .conftest import Machines
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-pytest.importorskip("ray", reason="ray is not installed: pip install 'agentgym[ray]'")
+pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
 
 SIZE = 3
 ENV = f"{Path(__file__).parent / 'deadly.py'}:Deadly"

@@ -21,7 +21,7 @@ def test_without_ray_the_error_says_how_to_get_it(tmp_path: Path) -> None:
     words = ["train", "env=retool", "cluster=ray", f"output_dir={tmp_path}", "run_name=mine"]
     done = subprocess.run([sys.executable, "-c", WITHOUT_RAY, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert "pip install 'agentgym[ray]'" in done.stderr
+    assert "pip install -e '.[ray]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
 
@@ -51,7 +51,7 @@ def test_settings_are_nested_and_checked() -> None:
     ],
 )
 async def test_what_does_not_go_together_is_refused(more: dict[str, object], why: str) -> None:
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'agentgym[ray]'")
+    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
     settings = resolve_settings({"cluster": "ray", **more}, [])
     with pytest.raises(ConfigError, match=why):
         async with open_policy(settings):

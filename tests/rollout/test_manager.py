@@ -55,6 +55,12 @@ async def test_a_failing_episode_is_cut_off_tried_again_and_told_apart(
     assert not played.running
 
 
+async def test_an_episode_that_takes_too_long_is_told_which_limit_it_met(manager: Make, moody: Any) -> None:
+    groups = await play(manager(moody({"slow": "hang"}), retries=0, episode_timeout=0.5), "slow")
+    [turn] = groups["slow"].turns
+    assert "not over after 0.5 s (episode_timeout)" in turn.info["error"]
+
+
 @pytest.mark.parametrize("mood", ["hang", "raise"])
 async def test_a_second_try_that_works_leaves_no_trace(manager: Make, moody: Any, mood: str) -> None:
     env = moody({"bad": f"once {mood}"})

@@ -1,16 +1,22 @@
-"""What `agentgym list` says of tools that were installed, whole and broken ones."""
+"""What `agentgym list` says of components, and of tools that were installed, whole and broken ones."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from agentgym import config
+from agentgym.described import about
 from agentgym.tooling.catalog import catalog
+from agentgym.trainers.settings import Settings
 
 WHOLE = '''
 class Shout:
@@ -135,13 +141,49 @@ def test_names_of_ones_own_are_told_of_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "one"), [("env", "maze"), ("envs", "maze"), ("sandboxes", "local"), ("recipe", "grpo")]
+    ("word", "one"),
+    [
+        ("env", "maze: Walk through rooms to the end"),
+        ("envs", "maze: Walk through rooms to the end"),
+        ("sandboxes", "local: "),
+        ("recipe", "grpo: GRPO (arXiv 2402.03300)"),
+        ("losses", "kl: An estimate of KL"),
+    ],
 )
-def test_a_kind_is_listed_by_name(word: str, one: str) -> None:
-    assert one in agentgym(dict(os.environ), "list", word).stdout.splitlines()
+def test_a_kind_is_listed_by_name_and_what_it_is(word: str, one: str) -> None:
+    assert f"\n{one}" in f"\n{agentgym(dict(os.environ), 'list', word).stdout}"
+
+
+def test_everything_built_in_says_what_it_is() -> None:
+    for kind in (kind for kind in config.KINDS if kind != "tool"):
+        for name in config.names(kind):
+            told = about(kind, name)
+            assert told[:1].isalnum() or told[:1] in '`-"', f"{kind} {name}: {told!r}"
+            assert not re.match(r"\w+(, \w+)*: ", told), f"{kind} {name} begins with a field"
+
+
+def test_one_component_is_told_whole_with_the_fields_it_inherits() -> None:
+    told = agentgym(dict(os.environ), "list", "env", "retool").stdout
+    assert "\n  timeout: float = 5.0\n" in told
+    assert "\n  max_turns: int = 8\n" in told
+    assert "call_cost:\ntaken off the reward for each call" in told
+    recipe = agentgym(dict(os.environ), "list", "recipe", "grpo").stdout
+    assert tomllib.loads(recipe)["stages"][0]["reduction"] == "sequence_mean"
+    wrong = agentgym(dict(os.environ), "list", "loss", "ppo_clpi")
+    assert wrong.returncode == 2
+    assert "unknown loss 'ppo_clpi': did you mean 'ppo_clip'?" in wrong.stderr
+
+
+def test_every_setting_is_explained() -> None:
+    told = agentgym(dict(os.environ), "list", "settings").stdout
+    words, _, _ = told.partition("\n  recipe:")
+    for setting in fields(Settings):
+        if setting.name not in ("description", "stages"):
+            assert re.search(rf"\b{setting.name}\b", words), setting.name
+            assert f"\n  {setting.name}: " in told
 
 
 def test_an_unknown_kind_is_named() -> None:
     wrong = agentgym(dict(os.environ), "list", "evn")
     assert wrong.returncode == 2
-    assert "list takes one kind, not 'evn': did you mean 'env'?" in wrong.stderr
+    assert "list takes a kind, not 'evn': did you mean 'env'?" in wrong.stderr

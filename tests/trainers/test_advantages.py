@@ -54,6 +54,20 @@ def test_leave_one_out_against_brute_force(rewarded):
     assert [s.advantage for s in batch] == pytest.approx(expected)
 
 
+def test_leave_one_out_leaves_out_what_does_not_count(rewarded):
+    batch = rewarded("g", [1.0, 0.5, -3.0, 9.0])
+    for scored, weight in zip(batch, [1.0, 0.5, 0.25, 0.0], strict=True):
+        scored.weight = weight
+    build("credit", "leave_one_out")(batch)
+    others = [(0.25 - 0.75) / 0.75, (1.0 - 0.75) / 1.25, (1.0 + 0.25) / 1.5]
+    assert [s.advantage for s in batch[:3]] == pytest.approx([1.0 - others[0], 0.5 - others[1], -3.0 - others[2]])
+    [last] = [scored for scored in batch if scored.reward == 1.0]
+    for scored in batch:
+        scored.weight = float(scored is last)
+    build("credit", "leave_one_out")(batch)
+    assert last.advantage == 0.0
+
+
 def test_leave_one_out_is_the_mean_baseline_scaled(rewarded):
     # r_i - mean of the others = n / (n - 1) * (r_i - mean of all)
     batch = build("credit", "leave_one_out")(rewarded("g", [1.0, 0.0, 0.0, 0.0]))

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from agentgym.models import nano
+from agentgym.models.load import Lora, load_policy
 from agentgym.trainers.base import Scored
 from agentgym.trainers.learner import Learner
 from agentgym.trainers.losses.kl import Kl
 from agentgym.trainers.losses.sft import Sft
+from agentgym.trainers.optimizer import Optimizer
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
 
 
@@ -79,6 +81,45 @@ def test_the_reference_stays_where_it_was_kept_and_comes_back() -> None:
     both = [learn(each, kl=True) for each in (learner, resumed)]
     assert both[0] == both[1]
     assert_equal(snapshot(resumed), snapshot(learner))
+
+
+def test_with_adapters_the_reference_shares_all_that_does_not_learn() -> None:
+    model, _ = load_policy("nano", seed=0, lora=Lora(rank=4))
+    learner = Learner(model)
+    learner.keep_reference()
+    assert learner.reference is not None
+    for own, kept in zip(learner.causal_lm.parameters(), learner.reference.parameters(), strict=True):
+        assert (own is kept) == (not own.requires_grad)
+    assert learn(learner, kl=True)["kl"] == pytest.approx(0, abs=1e-9)
+    assert learn(learner, kl=True)["kl"] > 0
+
+
+def test_what_only_looks_has_no_dropout() -> None:
+    """Also after an update, for which the model is in training mode."""
+    model, _ = load_policy("nano", seed=0, lora=Lora(rank=4, dropout=0.5))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.normal_(std=0.3)
+    with torch.no_grad():
+        logprobs = model.eval()(torch.tensor([[5, 6, 7, 8, 9]])).logits[0].log_softmax(-1)
+    wanted = [float(logprobs[place, token]) for place, token in ((1, 7), (2, 8), (3, 9))]
+    learner = Learner(model)
+    learner.scorer.train()
+    [scored] = batch(7, 8, 9)
+    learner.recompute([scored], 100)
+    assert scored.proximal == pytest.approx(wanted, abs=1e-5)
+
+
+def test_state_that_comes_back_lies_where_the_weights_do() -> None:
+    here = Optimizer("adamw", {"w": torch.ones(2, 2)}, weight_decay=0.0, beta2=0.9)
+    here.weights["w"].grad = torch.ones(2, 2)
+    here.step(1e-3)
+    there = Optimizer("adamw", {"w": torch.ones(2, 2, device="meta")}, weight_decay=0.0, beta2=0.9)
+    there.load_state_tensors(here.state_tensors())
+    found = there.state_tensors()
+    assert found.keys() == {"step|w", "exp_avg|w", "exp_avg_sq|w"}
+    assert {tensor.device.type for tensor in found.values()} == {"meta"}
 
 
 def test_a_steps_metrics_are_those_of_all_its_updates():

@@ -174,9 +174,8 @@ def test_killed_interrupted_and_resumed_again_and_again_is_as_uninterrupted(runs
 
     kill(LEARN, 3, "resume=true")  # in reinforcement learning, at step 8
     assert runs.latest("mine") == "step_6"
-    kill("pathlib:Path.rename", 3, "resume=true")  # the stage's end replaces the checkpoint of the same step
+    kill("agentgym.trainers.trainer:evaluate", 1, "resume=true")  # after the last step
     assert runs.latest("mine") == "step_8"
-    assert not (checkpoints / "step_8").exists()
     runs.finish("mine", "resume=true")
 
     for step in (2, 4, 6, 8):
@@ -185,6 +184,30 @@ def test_killed_interrupted_and_resumed_again_and_again_is_as_uninterrupted(runs
     assert runs.rows("mine") == runs.rows("whole")
     kept = sorted(os.listdir(checkpoints))
     assert kept == ["latest", "step_2", "step_4", "step_5", "step_6", "step_8"]
+
+
+def test_what_a_stage_has_learned_is_there_before_it_is_evaluated(runs: Runs) -> None:
+    killed = runs.run(
+        "whole_stage", "save_every=0", stop=("agentgym.trainers.trainer:evaluate", 1, signal.SIGKILL)
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert runs.latest("whole_stage") == "step_4"
+    runs.finish("whole_stage", "resume=true")
+    for step in ("step_4", "step_8"):
+        assert runs.digest("whole_stage", step) == runs.digest("whole", step)
+    assert runs.rows("whole_stage") == runs.rows("whole")
+
+
+def test_whoever_is_asked_to_end_ends_as_if_interrupted(runs: Runs) -> None:
+    """SIGTERM, as schedulers of clusters send it, among the episodes of step 6."""
+    ended = runs.run("ended", "save_every=0", stop=(PLAY, 20, signal.SIGTERM))
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "resume=true goes on from step_5" in ended.stderr
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("descendants")]
+    assert not [pid for pid in line.split()[1:] if Path("/proc", pid).exists()]
+    runs.finish("ended", "resume=true")
+    assert runs.digest("ended", "step_8") == runs.digest("whole", "step_8")
 
 
 def test_another_run_under_the_same_name_is_refused(runs: Runs) -> None:
@@ -202,3 +225,13 @@ def test_resuming_takes_the_runs_own_settings_and_then_what_is_said_now(tmp_path
     again = resolve_settings({**place, "resume": True, "lr": 0.25}, [])
     assert (again.recipe, again.seed, again.lr, again.resume) == ("grpo", 7, 0.25, True)
     assert [(stage.name, stage.steps) for stage in again.stages] == [("rl", 3)]
+
+
+def test_what_is_said_at_a_resume_may_be_of_the_runs_own_recipe_alone(tmp_path: Path) -> None:
+    place = {"output_dir": str(tmp_path), "run_name": "mine"}
+    RunLog(tmp_path / "mine", to_table(resolve_settings({**place, "recipe": "arpo"}, [])), resume=False).close()
+    again = resolve_settings({**place, "resume": True, "beam_size": 3, "stages": {"rl": {"steps": 9}}}, [])
+    [stage] = again.stages
+    assert (again.recipe, stage.steps, stage.rollout["beam_size"]) == ("arpo", 9, 3)  # type: ignore[index]
+    newest = resolve_settings({"output_dir": str(tmp_path), "resume": True, "beam_size": 4}, [])
+    assert newest.stages[0].rollout["beam_size"] == 4  # type: ignore[index]

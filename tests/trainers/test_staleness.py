@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from .test_critic import PACKINGS, alone
 from .test_forgotten_gradient import forgetting
 from .test_packed_gradient import FORESTS, Gradient, forest, model
 
-TINY = {
+TINY: dict[str, Any] = {
     "env": {"name": "retool", "tasks": {"name": "arith"}},
     "deterministic": True,
     "device": "cpu",
@@ -144,6 +146,38 @@ async def test_tokens_are_never_older_than_they_may_be_and_the_metrics_say_how_o
         assert row["staleness_max"] == max(ages)
         assert row["staleness"] == pytest.approx(sum(ages) / len(ages))
         assert 0 <= row["engine_idle"] <= 1
+
+
+@pytest.mark.parametrize("job", ["learner:Learner.recompute", "checkpoint:save"])
+async def test_the_learner_does_all_that_takes_long_beside_what_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    """With an engine that has weights of its own: the loop runs on while the learner is at it."""
+    where, _, path = job.partition(":")
+    owner = importlib.import_module(f"agentgym.trainers.{where}")
+    *classes, name = path.split(".")
+    for attribute in classes:
+        owner = getattr(owner, attribute)
+    does, loop, calls = getattr(owner, name), asyncio.get_running_loop(), []
+
+    def held_up(*arguments: Any) -> Any:
+        ran = threading.Event()
+        loop.call_soon_threadsafe(ran.set)
+        calls.append(ran.wait(20))
+        return does(*arguments)
+
+    monkeypatch.setattr(owner, name, held_up)
+    [rl] = TINY["stages"]
+    credit = [*rl["credit"], "truncated_importance"]
+    told = {**TINY, "deterministic": False, "max_staleness": 1, "output_dir": str(tmp_path), "save_every": 2}
+    told |= {
+        "dtype": "float64",
+        "engine": {"name": "torch", "dtype": "float32"},
+        "stages": [{**rl, "credit": credit}],
+    }
+    await train(resolve_settings(told, []), Quiet())  # type: ignore[arg-type]
+    assert len(calls) >= 2
+    assert all(calls)
 
 
 def test_runs_that_are_to_be_reproducible_take_turns() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from agentgym.trainers.base import Scored, by_group
@@ -9,12 +10,14 @@ from agentgym.trainers.base import Scored, by_group
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """A = reward - mean reward of the group's other trajectories (RLOO, arXiv 2402.14740); alone: A = 0."""
+    """A = reward - mean reward of the group's other trajectories (RLOO, arXiv 2402.14740), by their weights; where
+    none of the others counts, A = 0."""
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for group in by_group(batch):
-            total, others = sum(scored.reward for scored in group), len(group) - 1
             for scored in group:
-                baseline = (total - scored.reward) / others if others else scored.reward
-                scored.advantage = scored.reward - baseline
+                others = [other for other in group if other is not scored]
+                weight = math.fsum(other.weight for other in others)
+                total = math.fsum(other.weight * other.reward for other in others)
+                scored.advantage = scored.reward - total / weight if weight else 0.0
         return batch
