@@ -48,7 +48,8 @@ FREE = {"ignore_unknown_options": True}
 @_takes_settings
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and stop.")
 def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> None:
-    """Train a policy: agentgym train env=retool seed=1 env.tasks=countdown"""
+    """Train a policy: agentgym train env=retool seed=1 env.tasks=countdown. All that can be said: agentgym list
+    settings"""
     settings = _settings(words, files)
     if dry_run:
         from agentgym.config import build, to_table, write_toml
@@ -295,8 +296,6 @@ def _settings(words: tuple[str, ...], files: tuple[Path, ...], *, slips: bool = 
 
 def _make_room(file: Path) -> None:
     """Find out that a file cannot be written before the work is done that is to go there."""
-    import os
-
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

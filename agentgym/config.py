@@ -223,6 +223,8 @@ def _inline(value: Any) -> str:
         return "{" + ", ".join(f"{json.dumps(key)} = {_inline(v)}" for key, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)  # also inf and nan, which JSON writes in words of its own
     return json.dumps(value, ensure_ascii=False)
 
 

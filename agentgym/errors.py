@@ -5,7 +5,8 @@ AgentgymError
 │   ├── ConfigError      an unknown key or name, a value of the wrong type
 │   └── TaskError        a task file that is missing or malformed
 ├── ToolError        the tool refuses the call; its text goes to the policy as an observation
-│   └── SqlError         a statement that the database refuses, or that takes too much
+│   └── SqlError         a statement that the database refuses
+│       └── SqlTooMuch       one that takes too much
 ├── ToolTimeout      the tool gave no answer in time: tool_timeout
 ├── ToolFailed       the tool broke, or cannot be had: env_error
 ├── EnvError         the environment broke, or cannot be had: env_error
@@ -46,7 +47,11 @@ class ToolError(AgentgymError):
 
 
 class SqlError(ToolError):
-    """A statement that the database refuses, or that takes too much; the text says where in it."""
+    """A statement that the database refuses; the text says where in it."""
+
+
+class SqlTooMuch(SqlError):
+    """A statement that takes too much time or memory."""
 
 
 class ToolTimeout(AgentgymError, TimeoutError):

@@ -39,11 +39,6 @@ def score(answer: str, gold: str, category: int) -> float:
     raise TaskError(f"LoCoMo's categories of questions are 1 to 5, not {category}")
 
 
-def exact_match(answer: str, gold: str) -> bool:
-    """Whether both have the same words, in any order and number."""
-    return set(words(answer)) == set(words(gold))
-
-
 def f1(answer: str, gold: str) -> float:
     """Of the stemmed words; 0 where they share none, as where either is empty."""
     said, right = (Counter(map(_stem, words(text))) for text in (answer, gold))

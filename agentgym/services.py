@@ -40,8 +40,9 @@ class Services:
         try:
             service: T = await asyncio.shield(opening)
         except BaseException:
-            if opening.done():  # a failed opening may be tried again
-                self._open.pop(config, None)
+            failed = opening.done() and (opening.cancelled() or opening.exception() is not None)
+            if failed and self._open.get(config) is opening:  # it may be tried again
+                del self._open[config]
             raise
         return service
 

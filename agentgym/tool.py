@@ -7,6 +7,7 @@ type hint, `ToolError` to refuse, `@limits(...)` to set limits.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,13 +127,15 @@ class ToolContext:
     budget: Budget = field(default_factory=Budget)
     trajectory: str = ""
     _session: Sandbox | None = field(default=None, init=False, repr=False)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
 
     async def sandbox(self) -> Sandbox:
         """The episode's sandbox session, opened by whoever asks first. Its files are the episode's files."""
-        if self._session is None:
-            host: SandboxHost = await self.services.get(build("sandbox", self.sandbox_config))
-            self._session = await host.session()
-        return self._session
+        async with self._opening:
+            if self._session is None:
+                host: SandboxHost = await self.services.get(build("sandbox", self.sandbox_config))
+                self._session = await host.session()
+            return self._session
 
     async def fork(self, seed: int | None, trajectory: str) -> ToolContext:
         """The same belongings for a fork of the episode; `seed` reseeds its randomness, None copies it.

@@ -21,7 +21,10 @@ _NUMBER = re.compile(
     r"(?:\s*(?P<percent>%|percent)|\s*(?P<text>\\(?:text|mbox|mathrm)\{.*)"
     r"|\s+(?P<word>[a-zA-Z]{2,}[a-zA-Z .^\d]*))?"
 )
-_CONSTANTS = {"pi", "sqrt", "oo", "inf", "infinity", "exp", "log", "ln", "sin", "cos", "tan", "mod", "or", "and"}
+_NOT_UNITS = {
+    "pi", "sqrt", "oo", "inf", "infinity", "exp", "log", "ln", "sin", "cos", "tan", "mod", "or", "and", "plus",
+    "minus", "times", "over", "hundred", "thousand", "million", "billion", "trillion", "dozen",
+}  # fmt: skip
 _ABBREVIATIONS = {
     "cm": "centimeter", "mm": "millimeter", "m": "meter", "km": "kilometer", "in": "inch", "inches": "inch",
     "ft": "foot", "feet": "foot", "yd": "yard", "mi": "mile", "g": "gram", "kg": "kilogram", "lb": "pound",
@@ -70,9 +73,10 @@ def number(text: str) -> Number | None:
     r"""`text` as one number written out: `-1,234.50`, `\frac{3}{4}`, `50%`, `90^\circ`, `5.4 \text{ cents}`."""
     degrees = len(_DEGREE.findall(text)) == 1
     match = _NUMBER.fullmatch(_DEGREE.sub("", text).strip()) if len(text) <= MAX_LENGTH else None
-    if match is None or match["decimal"] in ("", ".") or (match["word"] or "").split(" ")[0] in _CONSTANTS:
+    behind = (match["text"] or match["word"] or "") if match else ""
+    if match is None or match["decimal"] in ("", ".") or _NOT_UNITS & set(re.findall("[a-z]+", behind.lower())):
         return None
-    unit = _unit(match["text"] or match["word"] or "", degrees)
+    unit = _unit(behind, degrees)
     sign = -1 if match["sign"] == "-" else 1
     if match["decimal"] is None:
         over = next(int(match[name]) for name in ("n", "n1", "n2") if match[name])

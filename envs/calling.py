@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import TypeVar
 
@@ -12,8 +13,6 @@ from agentgym.errors import AgentgymError, ConfigError, EnvError, ToolTimeout
 from agentgym.tooling.threads import Threads
 
 T = TypeVar("T")
-
-THREADS = Threads("environment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +27,18 @@ class Caller:
         deadline = asyncio.timeout(self.seconds)
         try:
             async with deadline:
-                return await THREADS.run(work)
+                return await _threads(self.name).run(work)
         except AgentgymError:
             raise
         except Exception as error:
             if deadline.expired():
                 raise ToolTimeout(f"{self.name}: no answer within {self.seconds:g} s") from error
             raise EnvError(f"{self.name} failed: {type(error).__name__}: {error}") from error
+
+
+@cache
+def _threads(name: str) -> Threads:
+    return Threads(name)
 
 
 def need(module: str, extra: str) -> ModuleType:

@@ -35,6 +35,7 @@ class Verdict:
 
 async def grade(task: Task, answer: str | None, checker: Checker, services: Services) -> Verdict:
     """The verdict on `answer` (None: none was given). Raises JudgeError when the checker itself fails."""
+    from agentgym import qa
     from agentgym.envs import answers, expressions
 
     if answer is None:
@@ -45,11 +46,16 @@ async def grade(task: Task, answer: str | None, checker: Checker, services: Serv
         raise TaskError(f"task {task.id!r}: the countdown checker needs numbers and target in the task's info")
     if checker != "math" and isinstance(numbers, list) and isinstance(target, int):
         return Verdict(expressions.hits_target(answer, numbers, target))
-    plain = answers.compare(task.answer, answer)
-    if plain is not None:
-        return Verdict(plain)
-    workers = await services.get(MathWorkers())
-    return await workers.compare(task.answer, answer)
+    plain = {gold: answers.compare(gold, answer) for gold in qa.right_answers(task)}
+    if True in plain.values():
+        return Verdict(True)
+    verdict = Verdict(False)
+    for gold in (gold for gold, decided in plain.items() if decided is None):
+        workers = await services.get(MathWorkers())
+        verdict = await workers.compare(gold, answer)
+        if verdict.right:
+            break
+    return verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
 from agentgym.errors import ConfigError
+from agentgym.protocols.safe_json import read_json
 
 MOST = 64
 """Numbers in an observation or action."""
@@ -73,7 +74,10 @@ def read(space: Space[Any], text: str, names: tuple[str, ...]) -> Any:
     elif isinstance(space, Discrete):
         value = int(text)
     else:
-        value = np.asarray(json.loads(text), dtype=space.dtype)
+        try:
+            value = np.asarray(read_json(text), dtype=space.dtype)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"{text[:80]!r} is no JSON list for {space}") from error
     if not space.contains(value):
         raise ValueError(f"{text!r} is not in {space}")
     return value

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agentgym.envs.foreign import Answer, ForeignEnv, ForeignTurns, says
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.gym import as_text
+from agentgym.protocols.safe_json import BadJson, read_json
 from agentgym.types import Observation, Task
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class OpenenvEnv(ForeignEnv):
         assert self._link is not None, "reset() comes first"
         try:
             data = await self._link.ask("step", self._action(action))
-        except (Unfit, json.JSONDecodeError) as error:
+        except (Unfit, BadJson) as error:
             return Answer(says(f"That is no action: {error}"), 0.0, False)
         metadata = data["observation"].get("metadata") or {}
         truncated = data["done"] and bool(metadata.get("truncated", False))
@@ -90,7 +91,7 @@ class OpenenvEnv(ForeignEnv):
             await link.close()
 
     def _action(self, said: str) -> Any:
-        return {self.config.action: said} if self.config.action else json.loads(said)
+        return {self.config.action: said} if self.config.action else read_json(said)
 
     def _shown(self, data: Mapping[str, Any]) -> str:
         """What the policy reads of an observation. Metadata are for the trainer."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NOISE = 1e-9
 """Relative difference up to which a float is the same number as another: sums in another order differ by less."""
 NEAR_ZERO = 1e-12
+MAX_DIGITS = 300
+"""Of a whole number; longer ones are compared as decimals."""
 Columns = tuple[tuple[Any, ...], ...]
 
 
@@ -60,22 +62,6 @@ def right_value(answer: str, gold: str) -> bool:
         return True
     numbers = _number(said), _number(true)
     return None not in numbers and _is_noise(*numbers)
-
-
-def write_value(value: Value) -> str:
-    """A value as an answer says it."""
-    match value:
-        case None:
-            return "NULL"
-        case bool():
-            return str(value).lower()
-        case bytes():
-            return value.hex()
-        case float() if value.is_integer():
-            return str(int(value))
-        case datetime.datetime():
-            return value.isoformat(" ")
-    return str(value)
 
 
 @lru_cache(maxsize=4096)
@@ -170,8 +156,13 @@ def _plain(text: str) -> str:
     return text
 
 
-def _number(text: str) -> float | None:
+def _number(text: str) -> int | float | None:
+    """Whole numbers stay exact."""
+    plain = text.replace(",", "")
     try:
-        return float(text.replace(",", "")) if text[-1:].isdigit() else None
+        if plain.lstrip("+-").isdecimal() and len(plain) < MAX_DIGITS:
+            return int(plain)
+        value = float(plain) if text[-1:].isdigit() else math.inf
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

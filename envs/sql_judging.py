@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from agentgym.database import Access, Database, DatabaseHost, Table, Template
 from agentgym.envs import sql_grading
-from agentgym.errors import SqlError, TaskError
+from agentgym.errors import JudgeError, SqlError, SqlTooMuch, TaskError
 from agentgym.qa import texts
 from agentgym.types import Task
 
@@ -119,8 +119,11 @@ async def roll_back(world: Database) -> None:
 
 
 async def run_gold(world: Database, gold: str) -> Table:
-    """What a gold statement gives. Raises TaskError where it fails."""
+    """What a gold statement gives. Raises TaskError where it fails, and JudgeError where it takes too much."""
     try:
         return await world.execute(gold, MAX_ROWS)
+    except SqlTooMuch as error:
+        limits = "env.seconds and env.memory_mb"
+        raise JudgeError(f"a gold statement takes too much: {error} ({limits})\nin: {gold}") from error
     except SqlError as error:
         raise TaskError(f"a gold statement fails: {error}\nin: {gold}") from error

@@ -161,24 +161,35 @@ class LocalHost:
             try:
                 return await WorkerLink.start(server, limits, self._group())
             except OSError as error:
-                raise SandboxError(f"no descriptors for a session: {error.strerror} (see ulimit -n)") from error
+                raise SandboxError(
+                    f"no descriptors (see ulimit -n) or no control group for a session: {error.strerror}"
+                ) from error
 
     async def branches(self, worker: WorkerLink, count: int) -> list[WorkerLink]:
         """`worker` as it goes on, and count - 1 live forks of it."""
+        from agentgym.sandboxes.hosting.calls import Refused
+
         async with self._slots:
-            return await worker.branch([self._group() for _ in range(count - 1)])
+            try:
+                groups = [self._group() for _ in range(count - 1)]
+            except OSError as error:
+                raise Refused(f"there can be no control group for a fork: {error.strerror}") from error
+            return await worker.branch(groups)
 
     async def close(self) -> None:
         """End every session and the fork server; may be called twice."""
         import asyncio
 
         self._closed = True
-        await asyncio.gather(*(session.close() for session in list(self.sessions)))
-        if self._server is not None:
-            server, self._server = self._server, None
-            await server.close()
-        if self.cgroups is not None:
-            self.cgroups.close()
+        try:
+            await asyncio.gather(*(session.close() for session in list(self.sessions)))
+        finally:
+            async with self._starting:
+                server, self._server = self._server, None
+            if server is not None:
+                await server.close()
+            if self.cgroups is not None:
+                self.cgroups.close()
 
     def _group(self) -> Cgroup | None:
         return self.cgroups.make() if self.cgroups is not None and self.cgroups.parents else None

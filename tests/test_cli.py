@@ -185,6 +185,12 @@ def test_a_dry_run_reads_back_and_reproduces_itself(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_reads_back_what_is_without_end(tmp_path: Path) -> None:
+    (tmp_path / "endless.toml").write_text("max_grad_norm = inf\n")
+    printed = dry(tmp_path, "-c", "endless.toml")
+    assert tomllib.loads(printed)["max_grad_norm"] == float("inf")
+
+
 def test_the_command_line_goes_over_files_and_files_over_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('recipe = "grpo"\nlr = 1e-3\nseed = 1\n[stages.rl]\nsteps = 7\nlr = 5e-4\n')
     (tmp_path / "b.toml").write_text("seed = 2\n[env]\ntimeout = 2.0\n")

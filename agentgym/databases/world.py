@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym.database import Access, Table, Template
 from agentgym.databases.wire import HEAD, frame, read_table, unframe
-from agentgym.errors import EnvError, SqlError, TaskError
+from agentgym.errors import EnvError, SqlError, SqlTooMuch, TaskError
 
 if TYPE_CHECKING:
     from agentgym.databases.worlds import Worlds
@@ -107,7 +107,7 @@ class World:
             if time.monotonic() - began >= self._config.seconds:
                 reason = f"no result within {self._config.seconds:g} s"
             if reason := reply["died"] or reason:
-                raise SqlError(f"{reason}; nothing was changed by it")
+                raise SqlTooMuch(f"{reason}; nothing was changed by it")
         if "refused" in reply:
             raise SqlError(reply["refused"])
         done: dict[str, Any] = reply["done"]

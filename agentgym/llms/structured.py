@@ -54,7 +54,9 @@ def schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def read(text: str, kind: type[T]) -> T:
-    """The JSON object in the text, whatever is around it. Raises ValueError for none or one that does not fit."""
+    """The JSON object in the text, whatever is around it; behind `</think>` where there is one. Raises ValueError
+    for none or one that does not fit."""
+    text = text.rpartition("</think>")[2]
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         raise ValueError("no JSON object")

@@ -27,9 +27,9 @@ class Chat:
         self._template = Template(tokenizer)
         self._outputs = Vocabulary.of(tokenizer)
         self._texts = Vocabulary(_control_tokens(tokenizer))  # these may well tell the policy what tags to write
-        self._encode = lru_cache(maxsize=4096)(self._encode_text)
-        self._open = lru_cache(maxsize=4096)(self._open_messages)  # a group's prompts are the same
-        self._follow = lru_cache(maxsize=4096)(self._follow_messages)
+        self._encode = lru_cache(maxsize=512)(self._encode_text)
+        self._open = lru_cache(maxsize=512)(self._open_messages)  # a group's prompts are the same
+        self._follow = lru_cache(maxsize=512)(self._follow_messages)
 
     def open(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """The prompt up to where the assistant speaks. Without a chat template: the contents, by lines."""

@@ -46,8 +46,8 @@ class Connections:
             Route("/metadata", self._metadata),
             WebSocketRoute("/ws", self._connect),
         ]
-        denied = lambda: log.warning("a client without the token was sent away")  # noqa: E731
-        guard = [Middleware(TokenGuard, token=token, refused=denied)] if token else []
+        denied = lambda: log.warning("a client without the token, or a web page, was sent away")  # noqa: E731
+        guard = [Middleware(TokenGuard, token=token, refused=denied)]
         return Starlette(routes=routes, middleware=guard)
 
     async def shut_down(self) -> None:

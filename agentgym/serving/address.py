@@ -39,11 +39,10 @@ class Address:
             family, _, _, _, address = found[0]
         except OSError as error:
             raise ConfigError(f"host={self.host}: {error.strerror}") from error
-        open_to_all = not (self.token or self.token_env or self.token_file)
-        if open_to_all and not ipaddress.ip_address(address[0]).is_loopback:
+        if not self.find_token() and not ipaddress.ip_address(address[0]).is_loopback:
             raise ConfigError(
                 f"host={self.host} can be reached from other machines, and whoever reaches it can use it: "
-                "give a token_file, token_env or token"
+                "give a token_file, token_env or token, or set AGENTGYM_TOKEN"
             )
         try:
             listener = socket.create_server(address[:2], family=family)

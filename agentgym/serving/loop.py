@@ -56,11 +56,11 @@ async def serving(app: ASGIApp, listener: socket.socket, **options: Any) -> Asyn
 
 
 async def serve_until_told(server: AbstractAsyncContextManager[str], say: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. say: told the address."""
+    """Serve until SIGINT or SIGTERM, which also break off the start. say: told the address."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
     async with server as url:
+        for name in (signal.SIGINT, signal.SIGTERM):  # until here they cancel, as they do elsewhere
+            loop.add_signal_handler(name, stop.set)
         say(f"serving at {url}")
         await stop.wait()

@@ -123,8 +123,8 @@ class Threads:
 
         if self._stuck() >= MAX_STUCK:
             raise ToolFailed(
-                f"tool {self.name!r}: {MAX_STUCK} calls run on after they were cancelled, for they wait outside "
-                f"of Python; give what they wait for a timeout of its own, or write the tool as `async def`"
+                f"{self.name!r}: {MAX_STUCK} calls run on after they were cancelled, for they wait outside of "
+                f"Python; give what they wait for a timeout of its own, or write a tool as `async def`"
             )
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()

@@ -87,6 +87,7 @@ def connect(dialect: Dialect, file: str = ":memory:") -> Connection:
             where = ":memory:" if file == ":memory:" else f"{Path(file).resolve().as_uri()}?mode=ro&immutable=1"
             lite = sqlite3.connect(where, uri=True, isolation_level=None)
             lite.set_progress_handler(lambda: True, STEPS)
+            lite.text_factory = lambda data: data.decode(errors="replace")  # as worlds read it
             connection: Connection = lite
         else:
             import duckdb

@@ -15,7 +15,8 @@ def json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
     """The objects in a .json list or a .jsonl file. Raises TaskError."""
     try:
         text = file.read_text(encoding="utf-8")
-        rows = [json.loads(line) for line in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
+        lines = [line for line in text.split("\n") if line.strip()] if file.suffix == ".jsonl" else []
+        rows = [json.loads(line) for line in lines] if lines else json.loads(text)
     except (OSError, ValueError) as error:
         raise TaskError(f"{file}: cannot be read: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):

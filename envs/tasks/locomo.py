@@ -60,10 +60,15 @@ def _tasks(config: Locomo) -> tuple[Task, ...]:
         name = str(row.get("conversation_id", row.get("sample_id")))
         if not isinstance(row.get("conversation"), Mapping):
             raise TaskError(f"{config.path}: {name} has no conversation, which must be an object of sessions")
-        questions = [_question(q) for q in (*(row.get("qa") or ()), *asked.get(name, ()))]
+        try:
+            questions = [_question(q) for q in (*(row.get("qa") or ()), *asked.get(name, ()))]
+            parts = list(_parts(row["conversation"]))
+        except (KeyError, TypeError) as error:
+            raise TaskError(
+                f"{config.path}: {name} is not of LoCoMo's form: {type(error).__name__}: {error}"
+            ) from error
         questions = [question for question in questions if question["category"] in config.categories]
         each = config.questions_each or max(len(questions), 1)
-        parts = list(_parts(row["conversation"]))
         for first in range(0, len(questions), each):
             few = questions[first : first + each]
             tasks.append(one_task(f"{name} {first}", _cut(parts, few, config.window), few))

@@ -86,6 +86,9 @@ def _task(row: Any, where: str, default_id: str) -> Task:
         if not isinstance(value, Mapping):
             raise TaskError(f"{where}: {key} must be an object, not {type(value).__name__}")
         extra |= value
+    several = table.get("answer")
+    if isinstance(several, list) and several and all(isinstance(one, str) for one in several):
+        table, extra = {**table, "answer": several[0]}, {"answers": several, **extra}  # any of them is right
     return Task(str(table.get("id", default_id)), _prompt(table, where), _answer(table, where), extra)
 
 

@@ -10,6 +10,9 @@ from agentgym.env import Split
 from agentgym.errors import ConfigError, TaskError
 from agentgym.types import Task
 
+IN_VAIN = 10_000
+"""Tasks in a row after which no more are tried: a tenth of them would be held out."""
+
 
 def in_split(key: str, split: Split, holdout: float = 0.1) -> bool:
     """Whether the task named `key` belongs to `split`; a share of `holdout` of all keys is held out."""
@@ -22,15 +25,22 @@ def in_split(key: str, split: Split, holdout: float = 0.1) -> bool:
 def make_tasks(make: Callable[[], Task | None], n: int | None, split: Split, name: str) -> list[Task]:
     """`n` of the tasks that `make` makes (None: that one came to nothing) which belong to `split`.
 
-    Raises ConfigError for None, saying that the generator `name` has no end.
+    Raises ConfigError for None, saying that the generator `name` has no end, and where it seems to make none that
+    belongs there.
     """
     if n is None:
         raise ConfigError(f"{name} makes tasks without end: say how many to draw")
     tasks: list[Task] = []
+    others = 0
     while len(tasks) < n:
         task = make()
         if task is not None and in_split(task.id, split):
             tasks.append(task)
+            others = 0
+        elif (others := others + 1) == IN_VAIN:
+            raise ConfigError(
+                f"{name}: none of {IN_VAIN:,} tasks in a row is in the {split} split: it makes too few others"
+            )
     return tasks
 
 

@@ -75,7 +75,7 @@ def _plain(row: Row, where: str, number: int, path: Path) -> dict[str, Any]:
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
     try:
         text = path.read_text(encoding="utf-8")
-        lines = [line for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else []
+        lines = [line for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else []
         rows: Any = [json.loads(line) for line in lines] if lines else json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise TaskError(f"{path}: not JSON: {error}") from error

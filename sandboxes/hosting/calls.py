@@ -73,8 +73,9 @@ class WorkerLink:
     async def start(cls, server: ForkServerLink, limits: OutputLimits, group: Cgroup | None) -> WorkerLink:
         """A worker in a session of its own, ready; raises SandboxError."""
         worker = cls(server, Ends(), limits, group)
-        server.spawn([*worker._ends.give(), *(group.open() if group else ())])
         try:
+            cgroups = group.open() if group else []
+            server.spawn([*worker._ends.give(), *cgroups])
             await worker.ready()
         except BaseException:
             await worker.close()
@@ -225,10 +226,24 @@ class WorkerLink:
         Raises Refused, and the worker goes on, when they would not be exact; raises SandboxError, and the worker
         is lost, when the machinery fails. The groups are its own to remove in any case.
         """
-        links = [WorkerLink(self._server, Ends(), self._limits, group) for group in (None, *groups)]
+        links: list[WorkerLink] = []
+        cgroups: list[list[int]] = []
+        try:
+            for group in (None, *groups):
+                links.append(WorkerLink(self._server, Ends(), self._limits, group))
+            for group in (self._group, *groups):
+                cgroups.append(group.open() if group else [])
+        except OSError as error:
+            for descriptor in (fd for part in cgroups for fd in part):
+                os.close(descriptor)
+            await asyncio.gather(*(link.close() for link in links))
+            for group in groups[max(0, len(links) - 1) :]:
+                if group:
+                    group.remove()
+            raise Refused(f"there are no descriptors for a fork: {error.strerror}") from error
         try:
             async with asyncio.timeout(BRANCH_SECONDS):
-                await self._branch(links)
+                await self._branch(links, cgroups)
         except BaseException as error:
             refused = isinstance(error, Refused)
             if not refused:
@@ -244,9 +259,8 @@ class WorkerLink:
         self._ends.close()
         return links
 
-    async def _branch(self, links: list[WorkerLink]) -> None:
+    async def _branch(self, links: list[WorkerLink], cgroups: list[list[int]]) -> None:
         given = [link._ends.give() for link in links]
-        cgroups = [group.open() if group else [] for group in (self._group, *(link._group for link in links[1:]))]
         passed: list[int] = []
         try:
             to_keeper = [

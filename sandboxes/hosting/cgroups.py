@@ -41,12 +41,11 @@ class Cgroups:
             remove_stale(place)
             try:
                 (place / name).mkdir()
+                _pass_on(place / name)
             except OSError as error:
                 self.missing = f"{place}: {error.strerror}"
                 continue
             self.parents.append(place / name)
-            if (place / "cgroup.controllers").exists():
-                (place / name / "cgroup.subtree_control").write_text("+memory +pids +cpu")
 
     def has(self, controller: str) -> bool:
         """Whether a controller (memory, pids, cpu) is there."""
@@ -145,7 +144,16 @@ def places() -> tuple[list[Path], str]:
     usable = [place for place in dict.fromkeys(found) if os.access(place, os.W_OK)]
     if usable:
         return usable, ""
-    return [], "no control group that we may write to" if found else "no control groups are mounted"
+    return [], "no control group that we may write to" if found else "no control groups that pass on limits"
+
+
+def _pass_on(folder: Path) -> None:
+    """In version 2 groups have those controllers that the folder above them passes on."""
+    offered = folder / "cgroup.controllers"
+    if offered.exists():
+        there = offered.read_text().split()
+        wanted = [f"+{name}" for name in ("memory", "pids", "cpu") if name in there]
+        (folder / "cgroup.subtree_control").write_text(" ".join(wanted))
 
 
 def _own_group(line: str) -> tuple[str, str]:

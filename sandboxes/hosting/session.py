@@ -45,6 +45,7 @@ class LocalSession:
         self._forks_of_state = 0
         self._asked: list[asyncio.Future[LocalSession]] = []
         self._lost = False
+        self._broken = ""  # why nothing can be done with it any more
         self._closed = False
         self._lock = asyncio.Lock()
         host.sessions.add(self)
@@ -100,11 +101,18 @@ class LocalSession:
             async with self._lock:
                 if not asked.done():
                     together, self._asked = self._asked[: MAX_BRANCHES - 1], self._asked[MAX_BRANCHES - 1 :]
-                    await self._fork([each for each in together if not each.done()])
+                    try:
+                        await self._fork([each for each in together if not each.done()])
+                    except BaseException:  # the others ask again
+                        self._asked = [each for each in together if each is not asked] + self._asked
+                        raise
                 return await asked
-        finally:
+        except BaseException:
             if asked in self._asked:
                 self._asked.remove(asked)
+            if not asked.cancel() and not asked.cancelled() and asked.exception() is None:
+                await asked.result().close()  # the twin was made, and nobody will have it
+            raise
 
     async def start(self) -> None:
         """Get a worker."""
@@ -160,8 +168,10 @@ class LocalSession:
                 self._worker, *made = await self._host.branches(self._worker, 1 + missing + more)
             except Refused:
                 raise
-            except SandboxError:
-                self._forget()
+            except BaseException as error:
+                if self._worker.ended:  # whose state an empty session must not be taken for
+                    self._forget()
+                    self._broken = f"the session was lost while it was forked: {error}"
                 raise
             self._reserve += made
         self._forks_of_state += count
@@ -221,6 +231,8 @@ class LocalSession:
         """Notice a worker that ended between calls; raises SandboxError after `close` and without a server."""
         if self._closed:
             raise SandboxError("the session is closed")
+        if self._broken:
+            raise SandboxError(self._broken)
         if self._worker is not None and self._worker.ended:
             await self._worker.close()
             if self._worker.exit.result() == "lost":

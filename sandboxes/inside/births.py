@@ -41,7 +41,10 @@ class Birth:
         try:
             self.keeper = keepers.start(self.control, lambda: self._build(keep, folder))
         except OSError as error:
-            return f"no more namespaces, as after some 29 forks in a row ({error.strerror})"
+            return (
+                f"no keeper can be started: {error.strerror} (the limit of processes or of namespaces; a line of "
+                "forks ends after some 29)"
+            )
         finally:
             self._below.close()
         return ""

@@ -27,7 +27,7 @@ from typing import Any
 from . import seccomp
 from .births import Birth
 from .keeper import keep
-from .keepers import Keepers, Wakeup
+from .keepers import Keepers, Wakeup, send
 from .kernel import (
     CLONE_NEWNET,
     CLONE_NEWUSER,
@@ -89,6 +89,9 @@ class ForkServer:
         reason = birth.begin(self.keepers, keep, folder) or birth.ready()
         if reason:
             os.write(err, reason.encode())
+            if not birth.keeper:  # whose end would tell the host
+                with socket.socket(fileno=os.dup(control)) as end:
+                    send(end, {"exit": "setup"})
         else:
             self.folders[birth.keeper] = folder
             place = self.config["directory"] if self.config["namespaces"] else folder

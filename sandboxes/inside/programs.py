@@ -55,7 +55,12 @@ def run_process(language: str, code: str) -> str:
     if shutil.which(command) is None:
         return "absent"
     flush()
-    done = subprocess.run([command, option, code], stdin=subprocess.DEVNULL, check=False)
+    try:
+        done = subprocess.run([command, option, code], stdin=subprocess.DEVNULL, check=False)
+    except (OSError, ValueError) as error:  # too long, a NUL byte in it, or one process too many
+        print(f"{command}: {error}", file=sys.stderr)
+        flush()
+        return "error"
     return "error" if done.returncode else "ok"
 
 

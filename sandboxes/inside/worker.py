@@ -6,6 +6,7 @@ A reply repeats its request's nonce, which is how the host tells a program that 
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import os
 import random
@@ -59,8 +60,8 @@ class Worker:
                 return {"status": "ok"}
             data = read_file(request["path"], request["limit"])
             return {"status": "ok", "data": base64.b64encode(data).decode()}
-        except OSError as error:
-            return {"status": "error", "errno": error.errno}
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in a path
+            return {"status": "error", "errno": getattr(error, "errno", None) or errno.EINVAL}
 
     def run(self, code: str, language: str) -> str:
         """Execute a program; the status."""

@@ -58,7 +58,7 @@ def make_app(sandbox: SandboxConfig, sessions: Sessions, settings: Serve, token:
         ClientDisconnect: lambda request, error: Response(status_code=400),
     }
     refused = metrics.refusals.labels("denied").inc
-    guard = [Middleware(TokenGuard, token=token, refused=refused)] if token else []
+    guard = [Middleware(TokenGuard, token=token, refused=refused)]
     return Starlette(routes=routes, exception_handlers=handlers, middleware=guard)
 
 

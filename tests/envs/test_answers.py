@@ -78,6 +78,7 @@ ALGEBRA_SAME = [
     (r"\frac{\sqrt{2}}{100000}", "1.41421356e-05"),
     (r"\{1, 2, 3\}", r"\{3, 2, 1\}"),
     (r"3\frac{1}{2}", r"\frac{7}{2}"),
+    (r"3 \text{ or } 5", r"5 \text{ or } 3"),
 ]
 ALGEBRA_DIFFERENT = [
     ("18", "18, 19"),
@@ -101,6 +102,10 @@ ALGEBRA_DIFFERENT = [
     (r"\frac{\sqrt{2}}{100000}", "1.42e-05"),
     ("12", "1{2"),
     ("12", "$12$ and $13$"),
+    ("12", r"12 \text{ and } 13"),
+    (r"3 \text{ or } 5", "3"),
+    ("5", "5 million"),
+    ("2", "2 plus 10"),
 ]
 
 
@@ -121,6 +126,16 @@ async def test_answers_that_take_algebra() -> None:
                 verdict = await grade(Task("t", "?", gold), answer, "auto", services)
                 assert verdict.right is right, (gold, answer, verdict)
                 assert not verdict.timed_out
+
+
+async def test_any_of_several_right_answers_is_right() -> None:
+    task = Task("t", "?", "Candlewood Lake", {"answers": ["Candlewood", r"\sqrt{242}"]})
+    async with Services() as services:
+        for answer, right in (("Candlewood", True), (r"11\sqrt{2}", True), ("Lake", False)):
+            assert (await grade(task, answer, "auto", services)).right is right
+        unknown = Task("t", "?", "Rome", {"answerable": False})
+        assert (await grade(unknown, "noanswer", "auto", services)).right
+        assert not (await grade(unknown, "Rome", "auto", services)).right
 
 
 async def test_an_answer_that_hangs_the_checker_is_wrong_flagged_and_harms_nobody_else() -> None:

@@ -171,12 +171,13 @@ async def test_arrays_are_written_as_json(making: Making) -> None:
     seen = spaces.Dict(
         {"at": spaces.Box(0, 1, (2,)), "of": spaces.Tuple([spaces.Discrete(3), spaces.MultiBinary(2)])}
     )
-    env = making("agentgym-tests/Odd-v0", arguments={"seen": seen, "done": spaces.MultiDiscrete([3, 4])})
+    done = spaces.MultiDiscrete([3, 4])
+    env = making("agentgym-tests/Odd-v0", arguments={"seen": seen, "done": done}, max_turns=20)
     opening, _ = await env.reset(options=seeded(0))
     shown = opening[0]["content"].rpartition("\n\n")[2]
     assert set(json.loads(shown)) == {"at", "of"}
     assert "That is no action" not in str((await env.step(act("[2, 3]"))).observation)
-    for wrong in ("[3, 0]", "[1]", "no", "[1, 2"):
+    for wrong in ("[3, 0]", "[1]", "no", "[1, 2", '{"x": 1}', f"[{'9' * 20}, 0]", "[" * 100_000, '[1, "a"]'):
         assert "That is no action" in str((await env.step(act(wrong))).observation)
 
 

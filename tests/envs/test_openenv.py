@@ -184,11 +184,16 @@ async def test_the_policy_is_told_of_an_action_that_does_not_fit(making: Making)
         "data": {"code": "VALIDATION_ERROR", "message": "Invalid message", "errors": ["x: int"]},
     }
     async with scripted(shows("begin"), unfit, shows("5", 1.0, True), fields=("x",)) as (url, got):
-        env = making(url, action="", observation="")
+        env = making(url, action="", observation="", max_turns=9)
         assert (await env.reset(options={"task": SEVEN}))[0] == [
             {"role": "user", "content": '{"prompt": "begin"}'}
         ]
-        for said, told in (("no JSON", "That is no action: Expecting value"), ('{"x": "a"}', '["x: int"]')):
+        for said, told in (
+            ("no JSON", "That is no action: Expecting value"),
+            ("[" * 100_000, "nested"),
+            (f'{{"x": {"9" * 5000}}}', "too many digits"),
+            ('{"x": "a"}', '["x: int"]'),
+        ):
             result = await env.step(said)
             assert told in str(result.observation)
             assert (result.reward, result.terminated) == (0.0, False)

@@ -17,7 +17,7 @@ from agentgym.database import Dialect
 from agentgym.env import StepResult
 from agentgym.envs.output_swap import OFF
 from agentgym.envs.sql import Sql, SqlEnv
-from agentgym.errors import EnvError, TaskError
+from agentgym.errors import EnvError, JudgeError, TaskError
 from agentgym.models import nano
 from agentgym.models.chat import Chat
 from agentgym.rollout.independent import Independent
@@ -225,6 +225,12 @@ async def test_nobody_is_wrong_where_the_task_is(
 ) -> None:
     with pytest.raises(TaskError, match=complaint):
         await episodes.play(task(name, **info), f"<answer>{answer}</answer>")
+
+
+async def test_a_gold_query_that_takes_too_long_judges_nobody(episodes: Episodes) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with pytest.raises(JudgeError, match=r"a gold statement takes too much: no result within .*env\.seconds"):
+        await episodes.play(task("query", gold=endless), "<answer>SELECT 1</answer>", seconds=0.5)
 
 
 async def test_a_world_that_is_killed_fails_its_episode_and_no_other(episodes: Episodes) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentgym.database import Table
-from agentgym.envs.sql_grading import is_ordered, right_rows, right_value, same_rows, same_state, write_value
+from agentgym.envs.sql_grading import is_ordered, right_rows, right_value, same_rows, same_state
 from agentgym.errors import TaskError
 
 
@@ -199,5 +199,22 @@ def test_values(answer: str, gold: str, right: bool) -> None:
     | st.dates()
     | st.datetimes()
 )
-def test_a_written_value_is_right(value: Any) -> None:
-    assert right_value(write_value(value), write_value(value))
+def test_every_value_is_itself(value: Any) -> None:
+    assert right_value(str(value), str(value))
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("1234567891", "1234567890", False),
+        ("1,234,567,890", "1234567890", True),
+        ("1234567890.0", "1234567890", True),
+        ("0.30000000000000004", "0.3", True),
+        ("1e999", "2e999", False),
+        ("-7", "+7", False),
+    ],
+)
+def test_whole_numbers_are_exact_and_decimals_but_for_the_noise_of_floats(
+    answer: str, gold: str, right: bool
+) -> None:
+    assert right_value(answer, gold) == right

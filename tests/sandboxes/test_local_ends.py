@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 
 import pytest
 
 from agentgym.errors import SandboxError
+from agentgym.sandboxes.hosting.calls import OutputLimits, WorkerLink
 from agentgym.sandboxes.inside.examine import CHANNEL
+from agentgym.sandboxes.inside.fork_server import ForkServer
 from agentgym.sandboxes.local import Local
 
 from .test_local_isolation import processes_below
@@ -193,6 +197,47 @@ async def test_forks_under_way_tell_that_the_fork_server_died(walls):
         ended = await asyncio.gather(*forks, return_exceptions=True)
         assert [type(error) for error in ended] == [SandboxError] * 8
         await host.close()
+
+
+async def test_a_session_that_can_have_no_process_ends_with_the_reason():
+    """As where the limit of processes is met: the fork server lives on, and there is nobody whose end it sees."""
+
+    class Full:
+        def start(self, *_):
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    host, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server = ForkServer.__new__(ForkServer)
+    server.config, server.control, server.keepers = {"namespaces": True, "directory": "/"}, control, Full()
+    server.started = 0
+
+    class Link:
+        def spawn(self, descriptors):
+            socket.send_fds(host, [b"{}"], descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            server.obey()
+
+        async def last_words(self):
+            await asyncio.Event().wait()
+
+    with host, control, pytest.raises(SandboxError, match="no keeper can be started: Resource temporarily unav"):
+        await asyncio.wait_for(WorkerLink.start(Link(), OutputLimits(1000, 1000), None), 20)
+
+
+async def test_a_host_ends_its_fork_server_also_where_a_session_cannot_be_closed(monkeypatch):
+    host = await Local(allow_weak=True, preload=()).open()
+    session = await host.session()
+    server = host._server
+
+    async def fail() -> None:
+        raise SandboxError("a sandbox session is not dead")
+
+    monkeypatch.setattr(session, "close", fail)
+    with pytest.raises(SandboxError, match="is not dead"):
+        await host.close()
+    assert server.dead
+    assert await server.process.wait() is not None
 
 
 async def test_a_bad_preload_is_reported_with_the_servers_own_words(mode):

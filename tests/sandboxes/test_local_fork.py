@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.local import Local, LocalHost
+from agentgym.sandboxes.hosting import calls
+from agentgym.sandboxes.local import STARTING_AT_ONCE, Local, LocalHost
 
 PROBE = """
 def _probe():
@@ -203,6 +206,79 @@ async def test_a_long_line_of_forks_ends_with_a_reason(host):
     assert await printed(line[-1], "n") == str(len(line) - 1)
     await asyncio.gather(*(each.close() for each in line[:-1]))
     assert await printed(line[-1], "n") == str(len(line) - 1)
+
+
+async def test_a_session_that_was_lost_while_it_forked_is_not_taken_for_an_empty_one(host, monkeypatch):
+    session = await host.session()
+    await printed(session, "x = 1")
+    monkeypatch.setattr(calls, "BRANCH_SECONDS", 0)
+    with pytest.raises(SandboxError, match="a fork was not done"):
+        await session.fork()
+    for _ in range(2):
+        with pytest.raises(SandboxError, match="was lost while it was forked"):
+            await session.run("x")
+
+
+async def test_who_gives_up_a_fork_keeps_no_other_from_theirs(host):
+    """Of three that are made together, the one who asked first or one who waits is cancelled."""
+    for given_up in (0, 1):
+        session = await host.session()
+        await printed(session, "x = 1")
+        async with session._lock:
+            forks = [asyncio.create_task(session.fork()) for _ in range(3)]
+            await asyncio.sleep(0)
+        while session._asked:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0)
+        forks[given_up].cancel()
+        ended = await asyncio.wait_for(asyncio.gather(*forks, return_exceptions=True), 60)
+        assert isinstance(ended.pop(given_up), asyncio.CancelledError)
+        twins = [each for each in ended if not isinstance(each, SandboxError)]
+        assert len(twins) == (0 if given_up == 0 else 2)  # the work that was broken off was the session's
+        for twin in twins:
+            assert await printed(twin, "x") == "1"
+        assert host.sessions == {session, *twins}
+        await asyncio.wait_for(asyncio.gather(session.close(), *(twin.close() for twin in twins)), 60)
+
+
+async def test_a_fork_that_is_given_up_before_it_began_is_made_for_the_others(host):
+    session = await host.session()
+    await printed(session, "x = 1")
+    for _ in range(STARTING_AT_ONCE):
+        await host._slots.acquire()
+    async with session._lock:
+        forks = [asyncio.create_task(session.fork()) for _ in range(3)]
+        await asyncio.sleep(0)
+    while session._asked:  # noqa: ASYNC110 - nothing announces it
+        await asyncio.sleep(0)
+    forks[0].cancel()
+    await asyncio.wait(forks[:1])
+    for _ in range(STARTING_AT_ONCE):
+        host._slots.release()
+    twins = await asyncio.wait_for(asyncio.gather(*forks[1:]), 60)
+    assert [await printed(each, "x") for each in (session, *twins)] == ["1"] * 3
+
+
+async def test_without_descriptors_a_fork_is_refused_and_the_session_goes_on(host):
+    session = await host.session()
+    await printed(session, "x = 1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, hard))
+    taken = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(10):  # there is room for one side of what a fork needs
+            os.close(taken.pop())
+        with pytest.raises(SandboxError, match="Too many open files"):
+            await session.fork()
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert await printed(session, "x") == "1"
+    twin = await session.fork()
+    assert await printed(twin, "x") == "1"
 
 
 async def test_closing_forks_leaves_no_descriptor(host):

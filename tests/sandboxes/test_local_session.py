@@ -123,6 +123,14 @@ async def test_files_go_in_and_out(open_host):
             await session.read(path)
     with pytest.raises(OSError, match="1001 bytes"):
         await session.write("big", b"x" * 1001)
+    await session.run("kept = 1")
+    for attempt in (session.read("a\0b"), session.write("a\0b", b"")):
+        with pytest.raises(OSError, match="Invalid argument"):
+            await attempt
+    for program in ("echo a\0b", "#" * 200_000):
+        result = await session.run(program, language="bash")
+        assert (result.status, "bash: " in result.stderr) == ("error", True)
+    assert (await session.run("kept")).stdout == "1\n"
 
 
 async def test_a_fork_has_the_same_state_and_neither_sees_the_others_writes(open_host):

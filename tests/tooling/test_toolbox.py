@@ -297,3 +297,11 @@ async def test_a_budget_refuses_what_it_cannot_pay(services: Services, file: Pat
 async def test_wrong_settings_are_refused(services: Services, file: Path, tools: list[Any], reason: str) -> None:
     with pytest.raises((ConfigError, AgentgymError), match=reason):
         await box(services, file, *tools)
+
+
+async def test_tools_that_ask_at_once_share_one_sandbox() -> None:
+    async with Services() as services:
+        context = ToolContext(services, sandbox_config={"name": "local", "allow_weak": True, "preload": []})
+        sessions = await asyncio.gather(*(context.sandbox() for _ in range(4)))
+        assert all(session is sessions[0] for session in sessions)
+        await context.close()

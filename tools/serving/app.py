@@ -72,7 +72,7 @@ def make_app(router: Router, settings: ServeTools, token: str, metrics: ToolMetr
         ClientDisconnect: lambda request, error: Response(status_code=400),
     }
     refused = metrics.refusals.labels("denied").inc
-    guard = [Middleware(TokenGuard, token=token, refused=refused)] if token else []
+    guard = [Middleware(TokenGuard, token=token, refused=refused)]
     return Starlette(routes=routes, exception_handlers=handlers, middleware=guard)
 
 

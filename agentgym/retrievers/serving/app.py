@@ -56,7 +56,7 @@ def make_app(retriever: Retriever, settings: ServeRetriever, token: str, metrics
     """The application. token: empty for none."""
     app = App(retriever, settings, metrics)
     metrics.watch("requests_open", "Requests that are worked on.", lambda: app.open)
-    return TokenGuard(app, token, metrics.refusals.labels("denied").inc) if token else app
+    return TokenGuard(app, token, metrics.refusals.labels("denied").inc)
 
 
 class App:

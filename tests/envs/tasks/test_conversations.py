@@ -143,3 +143,20 @@ async def test_longmemevals_conversations_are_remembered(data: Path) -> None:
     assert len(tasks) == 9
     for task in tasks[:3]:
         assert (await add_everything(task))[-1].info["em"] == 1.0
+
+
+def test_lines_end_where_json_lines_do(tmp_path: Path) -> None:
+    """Not at separators of Unicode's, which a text may hold; and a line may be empty."""
+    rows = [{"conversation_id": str(n), "conversation": TALK, "qa": QA[:1]} for n in range(2)]
+    rows[0]["qa"] = [{**QA[0], "question": "Which\u2028one\x85?"}]
+    file = tmp_path / "set.jsonl"
+    file.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
+    assert [task.prompt for task in load("locomo", file)] == ["Which\u2028one\x85?", "Which?"]
+
+
+@pytest.mark.parametrize("lacks", ["category", "answer", "question"])
+def test_a_row_that_lacks_something_is_named(tmp_path: Path, lacks: str) -> None:
+    question = {key: value for key, value in QA[0].items() if key != lacks}
+    row = {"conversation_id": "talk 7", "conversation": TALK, "qa": [question]}
+    with pytest.raises(TaskError, match=f"talk 7 is not of LoCoMo's form: KeyError: '{lacks}'"):
+        load("locomo", write(tmp_path, [row]))

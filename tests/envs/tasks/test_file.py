@@ -12,6 +12,7 @@ import pytest
 
 from agentgym.envs.tasks.source import task_source
 from agentgym.errors import TaskError
+from agentgym.qa import right_answers
 from agentgym.types import Task
 
 
@@ -61,6 +62,13 @@ def test_rows_with_several_right_answers_and_no_first_one(tmp_path: Path) -> Non
         {"id": "b", "question": "?", "answers": {"text": ["Rome"], "answer_start": [0]}},
     ]
     assert [task.answer for task in everything(write(tmp_path / "set.jsonl", rows))] == ["Rome", "Rome"]
+
+
+def test_an_answer_may_be_a_list_of_right_ones(tmp_path: Path) -> None:
+    rows = [{"id": "a", "question": "?", "answer": ["Candlewood", "Candlewood Lake"]}]
+    [task] = everything(write(tmp_path / "set.jsonl", rows))
+    assert task == Task("a", "?", "Candlewood", {"answers": ["Candlewood", "Candlewood Lake"]})
+    assert right_answers(task) == ["Candlewood", "Candlewood", "Candlewood Lake"]
 
 
 def test_parquet_reads_as_json_lines_do(tmp_path: Path) -> None:

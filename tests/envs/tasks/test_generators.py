@@ -35,6 +35,20 @@ def test_a_seed_names_the_tasks(spec: Any) -> None:
     assert draw(spec) != draw(spec, seed=1)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "seeds", "count": 14},
+        {"name": "mazes", "corridors": 0, "halls": 1, "signs": 1},
+        {"name": "sums", "ring": 2, "base": 2, "steps": [31]},
+    ],
+)
+def test_who_makes_none_to_evaluate_on_says_so(spec: Any) -> None:
+    with pytest.raises(ConfigError, match="is in the eval split"):
+        draw(spec, 1, split="eval")
+    assert len(draw(spec, 5)) == 5
+
+
 @pytest.mark.parametrize("spec", GENERATORS)
 def test_evaluation_tasks_are_never_trained_on(spec: Any) -> None:
     trained = {task.prompt for task in draw(spec, 2000)}
