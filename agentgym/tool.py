@@ -7,7 +7,6 @@ type hint, `ToolError` to refuse, `@limits(...)` to set limits.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from agentgym.config import Spec, build, convert
 
 if TYPE_CHECKING:
+    import asyncio
+
     from agentgym.sandbox import Sandbox, SandboxHost
     from agentgym.services import Services
 
@@ -127,10 +128,13 @@ class ToolContext:
     budget: Budget = field(default_factory=Budget)
     trajectory: str = ""
     _session: Sandbox | None = field(default=None, init=False, repr=False)
-    _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
+    _opening: asyncio.Lock | None = field(default=None, init=False, repr=False)
 
     async def sandbox(self) -> Sandbox:
         """The episode's sandbox session, opened by whoever asks first. Its files are the episode's files."""
+        import asyncio
+
+        self._opening = self._opening or asyncio.Lock()
         async with self._opening:
             if self._session is None:
                 host: SandboxHost = await self.services.get(build("sandbox", self.sandbox_config))

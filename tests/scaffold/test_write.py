@@ -49,7 +49,7 @@ def test_it_is_found_by_name(environment: dict[str, str]) -> None:
     listed = agentgym(environment, "list", "tools").stdout
     line = "unit_converter (entry point of unit-converter 0.1.0): Convert a distance between miles and kilometres."
     assert f"ok   {line}\n" in listed
-    assert "guess_it" in agentgym(environment, "list", "envs").stdout.split()
+    assert "\nguess_it: " in agentgym(environment, "list", "envs").stdout
 
 
 def test_the_environment_keeps_its_contract(environment: dict[str, str]) -> None:

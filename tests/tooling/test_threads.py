@@ -102,7 +102,7 @@ async def test_calls_that_cannot_be_stopped_are_counted_and_then_refused() -> No
             running = asyncio.ensure_future(threads.run(lambda event=event: stuck(event)))
             await seen(event)
             await cancel(running)
-        with pytest.raises(ToolFailed, match=r"tool 'slow': 16 calls run on .* write the tool as `async def`"):
+        with pytest.raises(ToolFailed, match=r"'slow': 16 calls run on .* write a tool as `async def`"):
             await threads.run(lambda: 1)
     finally:
         free.set()
