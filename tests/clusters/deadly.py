@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from agentgym.env import Env, StepResult
 from agentgym.services import Services
@@ -17,11 +17,12 @@ from agentgym.types import Task
 
 @dataclass(frozen=True)
 class Deadly:
-    """Two turns, which pay 1 each. A task's info may have `once`, a file: its absence means that nobody was killed
-    yet; `pid`, whom to kill in the second turn, if not the process that plays; `always`: every time. deadly: the
-    tasks of the source do that."""
+    """Two turns, the first agent's and the second's, which pay 1 each. A task's info may have `once`, a file: its
+    absence means that nobody was killed yet; `pid`, whom to kill in the second turn, if not the process that
+    plays; `always`: every time. deadly: the tasks of the source do that."""
 
     deadly: bool = False
+    agents: ClassVar = ("first", "second")
 
     def make(self, services: Services) -> Env:
         return DeadlyEnv(self, services)
@@ -45,11 +46,12 @@ class DeadlyEnv(Env):
     stop = tuple("aeinorst")  # so that a random policy's turns are short
 
     async def start(self, task: Task, rng: random.Random) -> str:
-        self.task, self.left = task, 2
+        self.task, self.left, self.agent = task, 2, "first"
         return f"{task.prompt} {rng.randrange(1000)}"
 
     async def act(self, action: str) -> StepResult:
         self.left -= 1
+        self.agent = "second"
         if self.left == 0:
             self._kill()
         return StepResult("and then?", 1.0, self.left == 0, False, {"success": True})
