@@ -309,15 +309,26 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
     error."""
     import asyncio
 
+    terminated = False
+
     async def endable() -> T:
         task = asyncio.current_task()
-        if task and size() == 1:  # a process of several may wait for others that are gone, and must not
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+        def terminate() -> None:
+            nonlocal terminated
+            terminated = True
+            if task:
+                task.cancel()
+
+        if size() == 1:  # a process of several may wait for others that are gone, and must not
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
         return await job
 
     try:
         return asyncio.run(endable())
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
+        if not terminated:  # by Ctrl-C, though something has put it off meanwhile
+            raise KeyboardInterrupt from error
         _say("terminated")
         sys.exit(128 + signal.SIGTERM)
     except BaseExceptionGroup as group:

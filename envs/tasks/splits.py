@@ -29,7 +29,7 @@ def make_tasks(make: Callable[[], Task | None], n: int | None, split: Split, nam
     belongs there.
     """
     if n is None:
-        raise ConfigError(f"{name} makes tasks without end: say how many to draw")
+        raise ConfigError(f"{name} makes tasks without end: say how many to draw (agentgym eval -n 256)")
     tasks: list[Task] = []
     others = 0
     while len(tasks) < n:
