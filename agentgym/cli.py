@@ -326,9 +326,9 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(endable())
-    except asyncio.CancelledError as error:
+    except asyncio.CancelledError as cancelled:
         if not terminated:  # by Ctrl-C, though something has put it off meanwhile
-            raise KeyboardInterrupt from error
+            raise KeyboardInterrupt from cancelled
         _say("terminated")
         sys.exit(128 + signal.SIGTERM)
     except BaseExceptionGroup as group:
