@@ -81,6 +81,7 @@ WRONG = [
     ("initial_rollouts=4", "initial_rollouts: no stage here has rollout entropy_branching; recipe=arpo has"),
     ("temperature=-1", "temperature must be at least 0, not -1"),
     ("run_name=a/b", "run_name must be a plain folder name, not 'a/b'"),
+    ("stages.cold_start.steps=0", "stage 'cold_start': steps must be at least 1, not 0"),
     ("stages.rl.losses=[]", "stage 'rl' has no losses"),
     ("weight_decay=", "weight_decay: expected float, not ''"),
     ("lr", "'lr' is not key=value"),

@@ -50,6 +50,8 @@ class Stage:
     def __post_init__(self) -> None:
         if not self.losses:
             raise ValueError(f"stage {self.name!r} has no losses: nothing would be learned")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"stage {self.name!r}: steps must be at least 1, not {self.steps}")
         if self.reduction == "constant" and not self.constant_length:
             raise ValueError(f"stage {self.name!r}: reduction 'constant' needs constant_length (tokens)")
 
