@@ -77,7 +77,8 @@ class RunLog:
             raise ConfigError(f"{path} is in use by another run") from error
         draft = path / ".config.toml.partial"
         draft.write_text(write_toml(config), encoding="utf-8")
-        draft.replace(path / "config.toml")
+        if not resume:
+            self._keep_config()
         self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8")
         self.rows = 0
         self._board: Any = None
@@ -92,8 +93,15 @@ class RunLog:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    def _keep_config(self) -> None:
+        draft = self.path / ".config.toml.partial"
+        if draft.exists():
+            draft.replace(self.path / "config.toml")
+
     def forget_after(self, rows: int) -> None:
-        """Keep the first `rows` rows of the metrics: a resumed run writes again what came after them."""
+        """Keep the first `rows` rows of the metrics: a resumed run writes again what came after them. From here on
+        the run has the settings that it was resumed with."""
+        self._keep_config()
         file = self.path / "metrics.jsonl"
         kept = file.read_text(encoding="utf-8").splitlines(keepends=True)[:rows]
         self._metrics.close()

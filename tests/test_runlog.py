@@ -96,3 +96,13 @@ def test_one_trainer_at_a_time(tmp_path: Path) -> None:
 def test_the_config_is_kept(tmp_path: Path) -> None:
     log(tmp_path / "run").close()
     assert read_toml(tmp_path / "run" / "config.toml", "run") == {"env": "retool", "lr": 1e-4}
+
+
+def test_a_resume_that_does_not_come_to_pass_changes_no_settings(tmp_path: Path) -> None:
+    RunLog(tmp_path / "run", {"model": "nano"}, resume=False).close()
+    log = RunLog(tmp_path / "run", {"model": "other"}, resume=True)
+    config = tmp_path / "run/config.toml"
+    assert config.read_text() == 'model = "nano"\n'
+    log.forget_after(0)  # its checkpoint is loaded
+    assert config.read_text() == 'model = "other"\n'
+    log.close()
