@@ -38,7 +38,7 @@ async def test_a_strategy_remembers_its_earlier_groups_and_those_of_no_other() -
     from agentgym.clusters.env_worker import EnvWorker, Job
 
     worker = EnvWorker.__new__(EnvWorker)  # as it is when it has opened what episodes need
-    worker._managers, worker._strategies = {1.0: Plays()}, {}  # type: ignore[dict-item]
+    vars(worker).update(_managers={1.0: Plays()}, _strategies={})
 
     async def play(name: str, strategy: Any) -> Any:
         job = Job(name, Task(name, "", ""), 0, strategy, 1, 1.0)

@@ -166,6 +166,7 @@ async def test_who_hangs_up_in_the_middle_of_a_step_ends_it(serving: Serving, tm
         await said(log, "start", "hang")
         client.transport.abort()
         await said(log, "hang", "release")
+    assert log.read_text().split()[-1] == "release"
 
 
 async def test_a_step_over_the_deadline_loses_the_episode_and_no_more(serving: Serving, tmp_path: Path) -> None:

@@ -220,7 +220,9 @@ async def test_a_sandbox_that_never_answers_meets_the_deadline(
     monkeypatch.setattr(app, "GRACE", 0.1)
     raw = await serving(sandbox=f"{ODD}:Hangs")
     session = await raw.open()
-    refused(await raw.run(session, "1", timeout=0.1), 500, "no answer from the sandbox within 0.2 s")
+    answer = await raw.run(session, "1", timeout=0.1)
+    assert answer.status_code == 500
+    refused(answer, 500, "no answer from the sandbox within 0.2 s")
 
 
 async def test_what_happened_is_counted(serving: Serving) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from agentgym.config import to_table
+from agentgym.config import build, to_table
 from agentgym.run import resolve_settings
 from agentgym.runlog import RunLog, read_metrics
 
@@ -232,6 +232,6 @@ def test_what_is_said_at_a_resume_may_be_of_the_runs_own_recipe_alone(tmp_path: 
     RunLog(tmp_path / "mine", to_table(resolve_settings({**place, "recipe": "arpo"}, [])), resume=False).close()
     again = resolve_settings({**place, "resume": True, "beam_size": 3, "stages": {"rl": {"steps": 9}}}, [])
     [stage] = again.stages
-    assert (again.recipe, stage.steps, stage.rollout["beam_size"]) == ("arpo", 9, 3)  # type: ignore[index]
+    assert (again.recipe, stage.steps, build("rollout", stage.rollout).beam_size) == ("arpo", 9, 3)
     newest = resolve_settings({"output_dir": str(tmp_path), "resume": True, "beam_size": 4}, [])
-    assert newest.stages[0].rollout["beam_size"] == 4  # type: ignore[index]
+    assert build("rollout", newest.stages[0].rollout).beam_size == 4
