@@ -14,20 +14,14 @@ import pytest_asyncio
 import torch
 
 from agentgym.rollout.independent import Independent
-from agentgym.run import open_here, open_policy, resolve_settings
-from agentgym.types import Group, Outcome, Task
+from agentgym.run import open_here, open_policy
+from agentgym.types import Group, Outcome
 
 from .conftest import Machines
+from .played import SIZE, settings, tasks, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
-
-SIZE = 3
-ENV = f"{Path(__file__).parent / 'deadly.py'}:Deadly"
-
-
-def settings(**more: Any) -> Any:
-    return resolve_settings({"env": ENV, "device": "cpu", "max_completion_tokens": "64", **more}, [])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -39,20 +33,6 @@ async def policy(machines: Machines) -> AsyncIterator[Any]:
     async with open_policy(settings(cluster=cluster, retries=0, max_error_frac=0.5)) as parts:
         yield parts
     assert not machines.actors(), "all actors end with the policy"
-
-
-def tasks(count: int, **info: dict[str, Any]) -> list[tuple[str, Task]]:
-    """Named groups; info: of some, by name."""
-    names = [f"g{i}" for i in range(count)]
-    return [(name, Task(name, f"What is {name}?", "", info.get(name, {}))) for name in names]
-
-
-def whole(groups: list[Group], count: int) -> None:
-    """Each group is there once, in its place, with all of its episodes played to their end."""
-    assert [group.id for group in groups] == [f"g{i}" for i in range(count)]
-    for group in groups:
-        assert [group.outcome(leaf) for leaf in group.leaves()] == [Outcome.DONE] * SIZE
-        assert group.returns() == [2.0] * SIZE
 
 
 def said(groups: list[Group]) -> list[list[tuple[str, tuple[int, ...]]]]:

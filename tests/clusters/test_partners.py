@@ -10,7 +10,7 @@ from agentgym.rollout.independent import Independent
 from agentgym.run import open_policy
 
 from .conftest import Machines
-from .test_losses import SIZE, settings, tasks, whole
+from .played import SIZE, settings, tasks, whole
 
 pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
 
