@@ -184,7 +184,7 @@ def plan(words: tuple[str, ...], files: tuple[Path, ...]) -> None:
     shape = plan.Shape.of(settings.model, settings.lora.rank)
     spec = settings.engine if isinstance(settings.engine, dict) else {"name": settings.engine}
     estimate = plan.make_plan(shape, settings, hardware.card, hardware.gpus, spec)
-    Console().plan(shape, estimate, hardware)
+    Console().plan(settings.model, shape, estimate, hardware)
     if not estimate.fits:
         sys.exit(1)
 
@@ -247,7 +247,7 @@ def list_components(kind: str | None, more: tuple[str, ...]) -> None:
         for entry in catalog(more):
             click.echo(f"{'ok  ' if entry.ok else 'FAIL'} {entry.name} ({entry.source}): {entry.about}")
     elif not singular:
-        raise UserError(f"list takes a kind, not {kind!r}: {did_you_mean(kind, known)}")
+        raise UserError(f"list takes a kind, not {kind!r}: {did_you_mean(kind, {*known, 'settings'})}")
     elif more:
         click.echo("\n\n".join(described(singular, name) for name in more))
     else:
@@ -344,6 +344,9 @@ def main() -> None:
     logging.getLogger("agentgym").setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     try:
         code = app(prog_name="agentgym", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = 2
     except click.ClickException as error:
         _say(f"error: {error.format_message()} (see agentgym --help)")
         code = 2

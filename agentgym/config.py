@@ -128,8 +128,8 @@ def _check_keys(cls: type[Any], table: Mapping[str, Any], where: str) -> None:
     known = [f.name for f in dataclasses.fields(cls)]
     for key, value in table.items():
         if key not in known:
-            deeper = _deeper(cls, table, key)
-            hint = f"did you mean {deeper!r}? Known: {', '.join(sorted(known))}" if deeper else ""
+            meant = getattr(cls, "also_called", {}).get(key) or _deeper(cls, table, key)
+            hint = f"did you mean {meant!r}? Known: {', '.join(sorted(known))}" if meant else ""
             raise ConfigError(f"{where}: unknown key {key!r}: {hint or did_you_mean(key, known)}")
         if isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
             _check_keys(hints[key], value, f"{where}.{key}")

@@ -98,6 +98,8 @@ class Console:
         """A step of the stage is done; `step` counts from the run's beginning."""
         self._metrics = {k: v for k, v in metrics.items() if k not in self._hidden}
         self._last = time.monotonic()
+        if self._done == self._first:
+            self._started = self._last
         self._done += 1
         for name, values in self._history.items():
             if name in self._metrics:
@@ -127,11 +129,11 @@ class Console:
 
         self._print(evaluation_table(result))
 
-    def plan(self, shape: Shape, plan: Plan, hardware: Hardware) -> None:
+    def plan(self, model: str, shape: Shape, plan: Plan, hardware: Hardware) -> None:
         """Print the table of `agentgym plan`."""
         from agentgym.tables import plan_table
 
-        self._print(plan_table(shape, plan, hardware))
+        self._print(plan_table(model, shape, plan, hardware))
 
     def summary(self, path: Path, evaluations: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
         """Print what a finished run achieved and where everything is."""
@@ -186,9 +188,9 @@ class Console:
         return f"oldest rollout {name} ({age:.0f} s)"
 
     def _time_left(self) -> str:
-        """From the mean of this stage's steps so far."""
-        made = self._done - self._first
-        if not made:
+        """From the mean of this stage's steps but the first, which may have waited for a pool or a compiler."""
+        made = self._done - self._first - 1
+        if made < 1:
             return ""
         each = (self._last - self._started) / made
         return f"{each:.1f} s/step, {clock(each * (self._steps - self._done))} left"

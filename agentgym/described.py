@@ -51,7 +51,7 @@ def _docstrings(component: type[Any]) -> Iterator[str]:
     """Its own and those of the classes that it has fields from."""
     for cls in component.__mro__:
         if dataclasses.is_dataclass(cls) and cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}("):
-            yield cls.__doc__
+            yield cls.__doc__ if cls is component else f"{cls.__name__}: {inspect.cleandoc(cls.__doc__)}"
 
 
 def _field(field: dataclasses.Field[Any]) -> str:

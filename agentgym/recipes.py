@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentgym.config import convert, merge, read_toml
+from agentgym.config import convert, merge, read_toml, to_table
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.models import nano
 from agentgym.trainers.checkpoint import model_path
@@ -21,6 +21,9 @@ FOR_ANY_MODEL = "grpo"
 
 PLACE = ("output_dir", "run_name", "resume")
 """Settings that say which run is meant."""
+
+FIXED = ("model", "env", "lora", "optimizer")
+"""Settings that a run's checkpoints depend on. Of `env` the name alone: its other settings may be changed."""
 
 BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
 """Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""
@@ -75,6 +78,22 @@ def check_used(overrides: Mapping[str, Any], stages: Sequence[Stage]) -> None:
         if key in overrides and all(getattr(stage, own) is not None for stage in stages):
             have = ", ".join(f"stages.{stage.name}.{own}={getattr(stage, own)}" for stage in stages)
             raise ConfigError(f"{key}={overrides[key]} would change nothing: every stage has its own, {have}")
+
+
+def check_resumed(stored: Path, settings: Settings) -> None:
+    """Raises ConfigError where a run would go on as another than it was begun as. stored: its config.toml."""
+    begun, told = read_toml(stored, "run"), to_table(settings)
+    for key in FIXED:
+        before, now = _named(key, begun.get(key)), _named(key, told[key])
+        if before not in (None, now):
+            raise ConfigError(
+                f"resume: {stored.parent} was begun with {key}={before}, not {now}; a new run can start from its "
+                f"weights: model={stored.parent}"
+            )
+
+
+def _named(key: str, value: Any) -> Any:
+    return value["name"] if key == "env" and isinstance(value, Mapping) else value
 
 
 def _names_env(layer: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from agentgym.config import build, to_table
 from agentgym.env import Env, EnvConfig, TaskSource
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.parallel import ALONE, Peers
-from agentgym.recipes import check_used, find_place, merge_layers
+from agentgym.recipes import check_resumed, check_used, find_place, merge_layers
 from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.checkpoint import model_path
 from agentgym.trainers.settings import Settings
@@ -44,6 +44,8 @@ def resolve_settings(overrides: Mapping[str, Any], files: list[Path], *, slips: 
     settings = merge_layers(overrides, [*begun, *files], slips)
     check_components(settings)
     check_used(overrides, settings.stages)
+    if begun:
+        check_resumed(begun[0], settings)
     return settings
 
 
@@ -310,6 +312,9 @@ def _check_start(settings: Settings, path: Path) -> None:
 
     if parallel.rank() == 0:
         check_directory(path, resume=settings.resume)
+        if settings.resume and not (path / "config.toml").exists():
+            others = [run.parent.name for run in path.parent.glob("*/config.toml")]
+            logger.warning("resume: there is no run %s, so it begins. %s", path, did_you_mean(path.name, others))
     for name in (settings.model, *settings.partners.values()):
         check_model(model_path(name))
     source = task_source(settings)

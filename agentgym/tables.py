@@ -118,13 +118,13 @@ LIGHTER = "shard=true on several GPUs, gradient_checkpointing=true, lora.rank=16
 """Settings that save memory."""
 
 
-def plan_table(shape: Shape, plan: Plan, hardware: Hardware) -> Table:
+def plan_table(model: str, shape: Shape, plan: Plan, hardware: Hardware) -> Table:
     """What `agentgym plan` prints."""
     from rich.table import Table
 
     out = Table(show_header=False)
     learning = f", {shape.trained / 1e9:.3g} billion learn" if shape.trained != shape.parameters else ""
-    out.add_row("model", f"{shape.parameters / 1e9:.3g} billion parameters{learning}")
+    out.add_row(model, f"{shape.parameters / 1e9:.3g} billion parameters{learning}")
     out.add_section()
     for name, size in plan.learner.items():
         out.add_row(f"learner: {name}", _gib(size))

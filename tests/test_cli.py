@@ -40,6 +40,8 @@ def dry(cwd: Path, *words: str) -> str:
 
 UNKNOWN = [
     ("max_step=3", "unknown key 'max_step': did you mean 'max_steps'?"),
+    ("learning_rate=1e-5", "unknown key 'learning_rate': did you mean 'lr'?"),
+    ("num_generations=4", "unknown key 'num_generations': did you mean 'group_size'?"),
     ("env.max_turn=3", "env retool: unknown key 'max_turn': did you mean 'max_turns'?"),
     ("env.digits=3", "env retool: unknown key 'digits': did you mean 'tasks.digits'?"),
     ("max_sequences=3", "unknown key 'max_sequences': did you mean 'engine.max_sequences'?"),

@@ -117,6 +117,20 @@ def test_pipe_gets_plain_lines(pipe):
     assert "left" in line
 
 
+def test_time_left_is_told_by_the_steps_after_the_first(pipe, monkeypatch):
+    """The first one has waited for a pool of demonstrations, or a compiler."""
+    now = 0.0
+    monkeypatch.setattr("agentgym.console.time.monotonic", lambda: now)
+    console = Console(pipe)
+    console.stage(RL, 25, 0)
+    for step in range(1, 11):
+        now += 100 if step == 1 else 2
+        console.step(step, {"reward": 1.0})
+    first, tenth = (line for line in pipe.getvalue().splitlines() if line.startswith("rl "))
+    assert "left" not in first
+    assert tenth.endswith("2.0 s/step, 0:30 left")
+
+
 def test_a_step_that_taught_nothing_says_so(pipe):
     console = Console(pipe)
     console.stage(RL, 1, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from agentgym.config import Spec
 from agentgym.models.load import Lora
@@ -90,7 +90,7 @@ class Settings:
 
     eval_every, save_every: steps; 0 means at the end of each stage only. eval_tasks: of an evaluation.
     output_dir: of all runs. run_name: this one's folder in it; empty: named by the environment and the time.
-    resume: go on with the run of that name, or with the newest.
+    resume: go on with the run of that name, or with the newest; one of a name that is new begins.
     """
 
     recipe: str = "retool"
@@ -142,6 +142,18 @@ class Settings:
     resume: bool = False
 
     stages: list[Stage] = field(default_factory=list)
+
+    also_called: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("learning_rate", "actor_lr"), "lr"),
+        **dict.fromkeys(("n", "num_generations", "rollout_n", "samples_per_prompt"), "group_size"),
+        **dict.fromkeys(("train_batch_size", "per_device_train_batch_size", "rollout_batch_size"), "batch_size"),
+        **dict.fromkeys(("max_tokens", "max_new_tokens", "max_completion_length"), "max_completion_tokens"),
+        **dict.fromkeys(("max_response_length", "response_length"), "max_completion_tokens"),
+        **dict.fromkeys(("steps", "num_steps", "total_training_steps"), "max_steps"),
+        **dict.fromkeys(("model_name", "model_path", "model_name_or_path"), "model"),
+        **{"eval_steps": "eval_every", "save_steps": "save_every", "name": "run_name", "bf16": "dtype"},
+    }
+    """What other trainers call some of these, for the hint that answers it."""
 
     def __post_init__(self) -> None:
         for name, lowest in _AT_LEAST.items():

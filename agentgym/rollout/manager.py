@@ -34,6 +34,9 @@ T = TypeVar("T")
 
 log = logging.getLogger("agentgym")
 
+TOLD = 5
+"""Failures of a kind that a batch tells of one by one; all are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
@@ -93,6 +96,7 @@ class Manager:
         self._deadlines: dict[str, asyncio.Timeout] = {}
         self._tallies: dict[str, Counter[Outcome]] = defaultdict(Counter)  # by group, as are the next
         self._errors: dict[str, str] = {}
+        self._told: Counter[Outcome] = Counter()
         self._pool: Pool | None = None
         self._runs = 0  # under way; they share the pool
         self._gate = Lockstep() if self.guard.deterministic else None
@@ -118,6 +122,8 @@ class Manager:
         groups = [Group(group_id, task) for group_id, task in tasks]
         ids = {group.id for group in groups}
         size = sys.maxsize if self._gate else self.guard.concurrency  # the gate waits for all that have begun
+        if not self._runs:
+            self._told.clear()
         self._pool = self._pool or Pool(size)
         self._runs += 1
         try:
@@ -281,7 +287,11 @@ class Manager:
     def _record(self, walk: Walk, error: Exception, last: bool) -> None:
         outcome = classify(error)
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        log.warning("episode %s: %s (%s)%s", walk.name, outcome, reason, "" if last else "; trying again")
+        self._told[outcome] += 1
+        if self._told[outcome] <= TOLD:
+            log.warning("episode %s: %s (%s)%s", walk.name, outcome, reason, "" if last else "; trying again")
+        if self._told[outcome] == TOLD:
+            log.warning("more episodes that end in %s are counted, and not told of one by one", outcome)
         log.debug("episode %s", walk.name, exc_info=error)
         self._errors.setdefault(walk.group.id, f"{outcome} ({reason})")
         if last:

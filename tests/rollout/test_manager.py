@@ -86,6 +86,18 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_its_numbers(manager: M
     assert "4096" in groups["a"].turns[-1].info["error"]
 
 
+async def test_many_failures_are_told_of_a_few_times_in_each_batch(manager: Make, moody: Any, caplog: Any) -> None:
+    env = moody({name: "raise" for name in "abcdefgh"} | {"long": "prompt"})
+    played = manager(env, retries=0, max_error_frac=1)
+    for _ in range(2):
+        caplog.clear()
+        await play(played, *"abcdefgh", "long", "fine")
+        assert played.outcomes == {Outcome.ENV_ERROR: 8, Outcome.ENGINE_ERROR: 1, Outcome.DONE: 1}
+        assert caplog.text.count("database is on fire") == 5
+        assert caplog.text.count("more episodes that end in env_error are counted") == 1
+        assert caplog.text.count("engine_error") == 1
+
+
 async def test_too_many_failures_stop_the_run_and_name_the_first(manager: Make, moody: Any) -> None:
     env = moody({"b": "raise", "c": "raise"})
     names = ("a", "b", "c", "d")

@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
 from agentgym.config import build, to_table
+from agentgym.errors import ConfigError
 from agentgym.run import resolve_settings
 from agentgym.runlog import RunLog, read_metrics
 
@@ -235,3 +237,21 @@ def test_what_is_said_at_a_resume_may_be_of_the_runs_own_recipe_alone(tmp_path: 
     assert (again.recipe, stage.steps, build("rollout", stage.rollout).beam_size) == ("arpo", 9, 3)
     newest = resolve_settings({"output_dir": str(tmp_path), "resume": True, "beam_size": 4}, [])
     assert build("rollout", newest.stages[0].rollout).beam_size == 4
+
+
+@pytest.mark.parametrize(
+    ("told", "complaint"),
+    [
+        ({"model": "micro"}, "mine was begun with model=nano, not micro"),
+        ({"env": "maze"}, "mine was begun with env=retool, not maze"),
+        ({"optimizer": "muon"}, "mine was begun with optimizer=adamw, not muon"),
+        ({"lora": {"rank": 4}}, "mine was begun with lora="),
+    ],
+)
+def test_a_run_does_not_go_on_as_another(tmp_path: Path, told: dict[str, Any], complaint: str) -> None:
+    place = {"output_dir": str(tmp_path), "run_name": "mine"}
+    first = {**place, "recipe": "grpo", "env": {"name": "retool", "max_turns": 3}}
+    RunLog(tmp_path / "mine", to_table(resolve_settings(first, [])), resume=False).close()
+    with pytest.raises(ConfigError, match=complaint):
+        resolve_settings({**place, "resume": True, **told}, [])
+    resolve_settings({**place, "resume": True, "env": {"max_turns": 4}}, [])
