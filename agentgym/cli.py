@@ -46,7 +46,7 @@ FREE = {"ignore_unknown_options": True}
 
 @app.command(context_settings=FREE)
 @_takes_settings
-@click.option("--dry-run", is_flag=True, help="Print the resolved settings and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved settings and stop: no model is looked for.")
 def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> None:
     """Train a policy: agentgym train env=retool seed=1 env.tasks=countdown. All that can be said: agentgym list
     settings"""

@@ -101,8 +101,7 @@ class TooManyErrors(AgentgymError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'? ` when something close exists, then what exists."""
     options = sorted(known)
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6) or [
-        x for x in options if word in x.split("_")
-    ]
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    close = close or [option for option in options if word in option.split("_")]
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}Known: {', '.join(options) or 'nothing'}"

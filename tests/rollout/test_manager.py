@@ -87,7 +87,7 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_its_numbers(manager: M
 
 
 async def test_many_failures_are_told_of_a_few_times_in_each_batch(manager: Make, moody: Any, caplog: Any) -> None:
-    env = moody({name: "raise" for name in "abcdefgh"} | {"long": "prompt"})
+    env = moody(dict.fromkeys("abcdefgh", "raise") | {"long": "prompt"})
     played = manager(env, retries=0, max_error_frac=1)
     for _ in range(2):
         caplog.clear()
