@@ -35,8 +35,9 @@ from agentgym.chart import Chart
 from agentgym.chunks import Chunks
 from agentgym.config import build
 from agentgym.engine import Sample, Sampling
+from agentgym.opening import open_policy
 from agentgym.rollout.independent import Independent
-from agentgym.run import open_policy, resolve_settings
+from agentgym.run import resolve_settings
 from agentgym.runlog import read_metrics
 from agentgym.trainers.evaluate import succeeded
 from agentgym.types import Group

@@ -33,7 +33,8 @@ import torch
 from agentgym.config import build
 from agentgym.models import nano
 from agentgym.models.load import load_policy
-from agentgym.run import open_policy, resolve_settings
+from agentgym.opening import open_policy
+from agentgym.run import resolve_settings
 
 REPLICAS = 2
 Live = tuple[Any, Any]

@@ -12,8 +12,9 @@ import pytest
 
 from agentgym.config import build
 from agentgym.engine import Sample, Sampling
+from agentgym.opening import open_policy
 from agentgym.rollout.independent import Independent
-from agentgym.run import open_policy, resolve_settings
+from agentgym.run import resolve_settings
 from agentgym.runlog import read_metrics
 from agentgym.trainers.checkpoint import model_path
 from agentgym.trainers.evaluate import summarise

@@ -11,7 +11,8 @@ import pytest
 from agentgym.engines.scheduler import TorchEngine
 from agentgym.engines.torch import Torch
 from agentgym.errors import AgentgymError
-from agentgym.run import open_policy, resolve_settings
+from agentgym.opening import open_policy
+from agentgym.run import resolve_settings
 
 CLOSED: list[TorchEngine] = []
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentgym import run
+from agentgym import opening, run
 from agentgym.vocabulary import Vocabulary, unescape
 
 from .models.families import FAMILIES, family
@@ -156,7 +156,7 @@ def test_a_tokenizer_that_does_not_tell_where_its_tokens_are() -> None:
 
 
 async def test_a_run_counts_in_its_policys_tokens() -> None:
-    async with run.open_policy(run.resolve_settings({"env": "maze"}, [])) as (_, tokenizer, _, manager):
+    async with opening.open_policy(run.resolve_settings({"env": "maze"}, [])) as (_, tokenizer, _, manager):
         vocabulary = manager(1.0).services.vocabulary
         text = "zebra " * 200
         shown = vocabulary.clip(text, 100)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from agentgym import run
+from agentgym import opening
 from agentgym.clusters.calls import answer
 from agentgym.clusters.connection import connected
 from agentgym.clusters.crew import Crew
@@ -73,9 +73,9 @@ class Deployment:
 async def deployed(config: Ray, settings: Settings) -> AsyncIterator[Policy]:
     """See `Cluster.open`."""
     settings = dataclasses.replace(settings, model=model_path(settings.model))
-    model, tokenizer = run.load_model(settings)
+    model, tokenizer = opening.load_player(settings)
     with connected(config):
-        deployment = Deployment(config, settings, run.env_for(settings, model))
+        deployment = Deployment(config, settings, opening.env_for(settings, model))
         chat = Chat(tokenizer)
         async with (
             Services(Vocabulary.of(tokenizer)) as services,

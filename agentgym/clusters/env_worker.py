@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentgym import run
+from agentgym import opening, run
 from agentgym.clusters.calls import Actor
 from agentgym.clusters.replica import POLICY, Facts
 from agentgym.clusters.routed_engine import RoutedEngine, Routes
@@ -59,7 +59,7 @@ class EnvWorker(Actor):
         policy = engines.pop(POLICY)
         self._opened = AsyncExitStack()
         self._make = await self._opened.enter_async_context(
-            run.open_managers(settings, env, policy, Chat(tokenizer), tokenizer, engines)
+            opening.open_managers(settings, env, opening.Models(None, tokenizer, policy, Chat(tokenizer), engines))
         )
         self._managers: dict[float, Manager] = {}
         self._strategies: dict[str, RolloutStrategy] = {}

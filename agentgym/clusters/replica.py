@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agentgym import run
+from agentgym import opening, run
 from agentgym.clusters import weights
 from agentgym.clusters.calls import Actor
 from agentgym.engine import Sample, Sampling
@@ -36,8 +36,8 @@ class Replica(Actor):
         """Load the models; facts by speaker."""
         run.check_components(settings)  # loads modules that objects from elsewhere may be of
         self._opened = AsyncExitStack()
-        self.model, _, policy, _, partners = await run.policy_here(settings, self._opened)
-        self.engines: dict[str, Any] = {POLICY: policy, **partners}
+        models = await opening.models_here(settings, self._opened)
+        self.model, self.engines = models.model, {POLICY: models.engine, **models.partners}
         self._calls: dict[tuple[str, str], asyncio.Future[Sample]] = {}
         return {name: Facts(engine.max_len, engine.vocab_size) for name, engine in self.engines.items()}
 

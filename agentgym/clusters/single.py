@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentgym import run
+from agentgym import opening, run
 
 if TYPE_CHECKING:
     from agentgym.cluster import Policy
@@ -22,7 +22,7 @@ class Single:
 
     def open(self, settings: Settings, peers: Peers) -> AbstractAsyncContextManager[Policy]:
         """See `Cluster`."""
-        return run.open_here(settings, peers)
+        return opening.open_here(settings, peers)
 
     async def train(self, settings: Settings, path: Path, reporter: Reporter, peers: Peers) -> dict[str, Any]:
         """See `Cluster`."""

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 import torch
 
+from agentgym.opening import open_here, open_policy
 from agentgym.rollout.independent import Independent
-from agentgym.run import open_here, open_policy
 from agentgym.types import Group, Outcome
 
 from .conftest import Machines

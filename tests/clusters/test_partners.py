@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from agentgym.opening import open_policy
 from agentgym.rollout.independent import Independent
-from agentgym.run import open_policy
 
 from .conftest import Machines
 from .played import SIZE, settings, tasks, whole

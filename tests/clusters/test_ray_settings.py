@@ -11,7 +11,8 @@ import pytest
 from agentgym.clusters.folder import SharedFolder, shared
 from agentgym.config import build
 from agentgym.errors import ConfigError
-from agentgym.run import open_policy, resolve_settings
+from agentgym.opening import open_policy
+from agentgym.run import resolve_settings
 
 SERVER = {"name": "openai", "form": "tokens", "base_url": "http://127.0.0.1:9/v1", "weights_folder": "/dev/shm"}
 WITHOUT_RAY = "import sys; sys.modules['ray'] = None; from agentgym.cli import main; main()"

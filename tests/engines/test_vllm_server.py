@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agentgym import run
+from agentgym import opening, run
 from agentgym.check import check_engine
 from agentgym.config import build
 from agentgym.errors import ConfigError
@@ -108,7 +108,7 @@ async def playing(**fields: Any) -> AsyncIterator[tuple[Any, asyncio.Task[Any]]]
     """The engine, and the evaluation that it is at: the likeliest tokens, so that nothing depends on chance."""
     chosen = settings(eval_temperature=0.0, concurrency=EPISODES, **fields)
     tasks = run.task_source(chosen).draw(EPISODES, random.Random("vllm"), "all")
-    async with run.open_policy(chosen) as (_, _, live, manager):
+    async with opening.open_policy(chosen) as (_, _, live, manager):
         yield live, asyncio.create_task(evaluate(manager(0.0), tasks, chosen.seed, 1))
 
 

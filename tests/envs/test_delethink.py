@@ -13,7 +13,8 @@ from agentgym.env import Env
 from agentgym.envs.tasks.source import task_source
 from agentgym.envs.think import ThinkEnv
 from agentgym.errors import ConfigError
-from agentgym.run import env_for, resolve_settings
+from agentgym.opening import env_for
+from agentgym.run import resolve_settings
 from agentgym.services import Services
 from agentgym.types import Outcome, Task
 

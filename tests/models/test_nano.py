@@ -16,7 +16,8 @@ from agentgym.models import nano
 from agentgym.models.chat import Chat
 from agentgym.models.load import load_policy
 from agentgym.models.nano.build_tokenizer import build
-from agentgym.run import env_for, resolve_settings
+from agentgym.opening import env_for
+from agentgym.run import resolve_settings
 from agentgym.runlog import read_forests
 
 IMITATE = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentgym import run
+from agentgym import opening, run
 from agentgym.check import check_model
 from agentgym.config import parse_overrides
 from agentgym.errors import ConfigError
@@ -33,7 +33,7 @@ def folder(tokenizer: Any, tmp_path: Path) -> Any:
 
 async def start(model: Path | str, *words: str) -> None:
     settings = run.resolve_settings(parse_overrides([*words, f"model={model}", "device=cpu"]), [])
-    async with run.open_policy(settings):
+    async with opening.open_policy(settings):
         pass
 
 

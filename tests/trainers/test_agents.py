@@ -13,10 +13,11 @@ from agentgym.config import build
 from agentgym.errors import ConfigError
 from agentgym.models import nano
 from agentgym.models.chat import Chat
+from agentgym.opening import open_policy
 from agentgym.rollout.independent import Independent
 from agentgym.rollout.manager import Manager
 from agentgym.rollout.walk import Limits
-from agentgym.run import open_policy, resolve_settings
+from agentgym.run import resolve_settings
 from agentgym.services import Services
 from agentgym.trainers.base import Packing, Scored
 from agentgym.trainers.plays import Plays

@@ -14,7 +14,8 @@ import torch
 
 from agentgym.config import build
 from agentgym.errors import ConfigError
-from agentgym.run import open_policy, resolve_settings, train
+from agentgym.opening import open_policy
+from agentgym.run import resolve_settings, train
 from agentgym.runlog import read_forests, read_metrics
 from agentgym.trainers.ahead import Ahead
 from agentgym.trainers.learner import Learner
