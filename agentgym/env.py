@@ -44,8 +44,28 @@ class TaskSource(Protocol):
         ...
 
 
+TRAITS: dict[str, Any] = {
+    "agents": ("policy",),
+    "chunks": None,
+    "prompt": None,
+    "retriever": None,
+    "runs_programs": False,
+    "sandbox": None,
+    "shows": frozenset,
+}
+"""What a config may have beside its methods, and what holds where it has not. agents: names of all who speak.
+chunks: how rollouts cut its episodes (`agentgym/chunks.py`). prompt: `auto` where it can be plain or instruct.
+retriever: one that is opened before anything is played. runs_programs: whether episodes need a sandbox, which then
+is there before the first. sandbox: which. shows: gives the roles of the messages that follow an action."""
+
+
+def trait(config: EnvConfig, name: str) -> Any:
+    """One of a config's TRAITS."""
+    return getattr(config, name, TRAITS[name])
+
+
 class EnvConfig(Protocol):
-    """An environment's config: a frozen dataclass in `agentgym/envs/`."""
+    """An environment's config: a frozen dataclass in `agentgym/envs/`. It may have TRAITS as well."""
 
     def make(self, services: Services) -> Env:
         """A fresh environment that shares `services` with its siblings."""

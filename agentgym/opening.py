@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentgym.config import build
-from agentgym.env import EnvConfig
+from agentgym.env import EnvConfig, trait
 from agentgym.errors import ConfigError
 from agentgym.parallel import ALONE, Peers
 from agentgym.trainers.checkpoint import model_path
@@ -73,10 +73,10 @@ async def open_managers(
     )
     _, tokenizer, engine, renderer, partners = models
     async with Services(Vocabulary.of(tokenizer) if tokenizer else None) as services:
-        if getattr(env, "runs_programs", False):  # at once, and not by the first program of some episode
-            host: SandboxHost = await services.get(build("sandbox", env.sandbox))  # type: ignore[attr-defined]
+        if trait(env, "runs_programs"):  # at once, and not by the first program of some episode
+            host: SandboxHost = await services.get(build("sandbox", trait(env, "sandbox")))
             logger.info("sandbox: %s", host.description)
-        if spec := getattr(env, "retriever", None):  # its index may take long to build
+        if spec := trait(env, "retriever"):  # its index may take long to build
             retriever: Retriever = await services.get(build("retriever", spec))
             logger.info("retriever: %s", retriever.description)
 
@@ -91,7 +91,7 @@ def env_for(settings: Settings, model: Any) -> EnvConfig:
     """The environment; a prompt left to us is plain for a model that says it follows no instructions. model: None
     for one that is elsewhere."""
     env: Any = build("env", settings.env)
-    if getattr(env, "prompt", None) == "auto":
+    if trait(env, "prompt") == "auto":
         follows = model is None or getattr(model.config, "follows_instructions", True)
         env = dataclasses.replace(env, prompt="instruct" if follows else "plain")
     found: EnvConfig = env
@@ -104,7 +104,7 @@ def _check_template(settings: Settings) -> None:
     from agentgym.models.append_only import CUT, inspect
     from agentgym.models.load import load_tokenizer
 
-    roles: set[str] = getattr(build("env", settings.env), "shows", set)()
+    roles: set[str] = trait(build("env", settings.env), "shows")()
     if not roles:
         return
     name = model_path(settings.model)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym import parallel
 from agentgym.config import build, to_table
-from agentgym.env import Env, TaskSource
+from agentgym.env import TaskSource, trait
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.opening import load_model, open_policy
 from agentgym.parallel import ALONE, Peers
@@ -51,11 +51,11 @@ def check_components(settings: Settings) -> None:
         raise ConfigError("the recipe has no stages")
     env = build("env", settings.env)
     env.source()
-    if hasattr(env, "sandbox"):
-        build("sandbox", env.sandbox)
+    if (sandbox := trait(env, "sandbox")) is not None:
+        build("sandbox", sandbox)
     build("engine", settings.engine)
     build("cluster", settings.cluster)
-    agents = getattr(env, "agents", (Env.agent,))
+    agents = trait(env, "agents")
     for agent in {*settings.partners, *(name for stage in settings.stages for name in stage.agents)} - {*agents}:
         raise ConfigError(f"env {type(env).__name__} has no agent {agent!r}: {did_you_mean(agent, agents)}")
     for stage in settings.stages:

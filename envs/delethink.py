@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym.chunks import Chunks
 from agentgym.config import Spec, build
-from agentgym.env import Env, EnvConfig, TaskSource
+from agentgym.env import TRAITS, Env, EnvConfig, TaskSource, trait
 from agentgym.protocol import Prompt
 
 if TYPE_CHECKING:
@@ -42,10 +42,16 @@ class Delethink:
         """How the rollouts cut its episodes."""
         return Chunks(self.chunk, self.carry, self.head, self.rounds)
 
+    def __getattr__(self, name: str) -> Any:
+        """What else is asked of an environment, the one inside knows."""
+        if name not in TRAITS:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
+        return trait(self.inside(), name)
+
     def inside(self) -> EnvConfig:
         """The environment inside."""
         env: Any = build("env", self.inner)
-        if getattr(env, "prompt", None) == "auto":
+        if trait(env, "prompt") == "auto":
             env = replace(env, prompt=self.prompt)
         found: EnvConfig = env
         return found

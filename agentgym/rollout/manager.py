@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from agentgym.busy import Busy
 from agentgym.engine import Engine, Sample
-from agentgym.env import EnvConfig
+from agentgym.env import EnvConfig, trait
 from agentgym.errors import UserError
 from agentgym.parallel import ALONE, Peers, interleave
 from agentgym.pool import Pool
@@ -221,7 +221,7 @@ class Manager:
     async def _attempts(self, group: Group, seed: int, name: str, move: Move, turns: float) -> Walk:
         for attempt in range(self.guard.retries + 1):
             env = self.env.make(self.services)
-            chunks = getattr(self.env, "chunks", None)
+            chunks = trait(self.env, "chunks")
             walk = Walk(group, env, self.engine, self.renderer, self.limits, seed, name, chunks, self.partners)
             try:
                 await self._episode(walk, move, turns)

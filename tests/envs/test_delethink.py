@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentgym.config import build
-from agentgym.env import Env
+from agentgym.env import TRAITS, Env, trait
 from agentgym.envs.tasks.source import task_source
 from agentgym.envs.think import ThinkEnv
 from agentgym.errors import ConfigError
@@ -122,3 +124,21 @@ def test_the_built_in_policy_is_told_nothing() -> None:
 def test_settings_that_do_not_fit(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         build("env", {"name": "delethink", **fields})
+
+
+@pytest.mark.parametrize("inner", ["retool", "search", "memory", "sql", "maze"])
+def test_what_else_is_asked_of_an_environment_is_answered_for_the_one_inside(inner: str) -> None:
+    inside, around = build("env", inner), build("env", {"name": "delethink", "inner": {"name": inner}})
+    for name in TRAITS.keys() - {"chunks", "prompt", "shows"}:
+        assert trait(around, name) == trait(inside, name), name
+    assert trait(around, "shows")() == trait(inside, "shows")()
+    assert pickle.loads(pickle.dumps(around)) == copy.deepcopy(around) == around
+
+
+def test_agents_and_sandbox_of_the_environment_inside_are_checked_before_anything_starts() -> None:
+    memory = {"env": {"name": "delethink", "inner": "memory"}, "recipe": "grpo"}
+    resolve_settings({**memory, "partners": {"manager": "nano-memory"}}, [])
+    with pytest.raises(ConfigError, match="has no agent 'manger': did you mean 'manager'"):
+        resolve_settings({**memory, "partners": {"manger": "nano-memory"}}, [])
+    with pytest.raises(ConfigError, match="unknown sandbox 'locl'"):
+        resolve_settings({"env": {"name": "delethink", "inner": {"name": "retool", "sandbox": "locl"}}}, [])
