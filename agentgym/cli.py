@@ -193,8 +193,8 @@ def plan(words: tuple[str, ...], files: tuple[Path, ...]) -> None:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[key=value]...")
 @click.option("--mcp", is_flag=True, help="Offer tools to MCP clients: over stdin and stdout, or HTTP with port=.")
 def serve(words: tuple[str, ...], mcp: bool) -> None:
-    """Serve a sandbox, tools or an environment: agentgym serve sandbox=local | tools=python,my.py:f |
-    env=retool"""
+    """Serve a sandbox, tools, an environment or a retriever: agentgym serve sandbox=local | tools=python,my.py:f |
+    env=retool | retriever=bm25s index=FOLDER"""
     from agentgym.config import parse_overrides
     from agentgym.serve import serving
 

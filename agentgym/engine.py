@@ -46,6 +46,20 @@ class Sample:
     finish: Literal["stop", "eos", "length"]
 
 
+class EngineConfig(Protocol):
+    """An engine's config: a frozen dataclass in `agentgym/engines/`.
+
+    It may also have: brings_model, true where the model is somewhere else, and `reach(name, chat)` then makes the
+    engine; refuses_training, why nothing can be trained with it; tensor_parallel_size; served_as and
+    weights_folder, of a server that serves one model.
+    """
+
+    def start(self, model: Any, tokenizer: Any) -> Engine:
+        """An engine for this model. It may have `begin(model)`, which is awaited before anything is asked of it,
+        and `spent`, what it has cost so far."""
+        ...
+
+
 class Engine(Protocol):
     """Samples from the policy. Coroutines ask, the engine batches."""
 

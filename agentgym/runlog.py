@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from agentgym.config import read_toml, write_toml
 from agentgym.errors import ConfigError
-from agentgym.types import Group, Outcome, Task, Tokens, Turn
+from agentgym.types import Group
 
 
 class Log(Protocol):
@@ -173,20 +175,7 @@ def group_to_json(group: Group) -> dict[str, Any]:
 
 def group_from_json(row: Mapping[str, Any]) -> Group:
     """The group that `group_to_json` wrote."""
-    turns = []
-    for turn in row["turns"]:
-        parts: dict[str, Any] = {k: _tokens(turn[k]) for k in ("context", "action")}
-        parts["outcome"] = Outcome(turn["outcome"]) if turn["outcome"] else None
-        recalled = turn.get("recalled")  # runs recorded before there was such a thing have none
-        parts["recalled"] = None if recalled is None else tuple(recalled)
-        turns.append(Turn(**{**turn, **parts}))
-    return Group(id=row["id"], task=Task(**row["task"]), turns=turns)
-
-
-def _tokens(row: Mapping[str, Any]) -> Tokens:
-    # runs recorded before each token had a version of its own have no versions
-    lists = {k: None if row.get(k) is None else tuple(row[k]) for k in ("logprobs", "entropy", "versions")}
-    return Tokens(tuple(row["ids"]), **lists)
+    return msgspec.convert(row, Group)
 
 
 def read_forests(file: Path) -> list[Group]:

@@ -63,27 +63,22 @@ class Pack:
         return sum(len(s.ids) for s in self.segments)
 
 
-class Packer:
-    """Packs trajectories, in order, into packs of at most `max_tokens` unique tokens (or one trajectory)."""
-
-    def __init__(self, max_tokens: int) -> None:
-        self.max_tokens = max_tokens
-
-    def pack(self, batch: Sequence[Scored], weights: Sequence[float]) -> Iterator[Pack]:
-        """`weights`: what each token of a trajectory weighs in the loss; trajectories of weight 0 are left out."""
-        pack, placed, size = Pack(), _Placed(), 0
-        for scored, weight in zip(batch, weights, strict=True):
-            if weight == 0.0 or scored.length == 0:
-                continue
-            new = placed.new_tokens(scored)
-            if size and size + new > self.max_tokens:
-                yield _close(pack)
-                pack, placed, size = Pack(), _Placed(), 0
-                new = placed.new_tokens(scored)
-            _add(pack, placed, scored, weight)
-            size += new
-        if pack.entries:
+def pack_trajectories(batch: Sequence[Scored], weights: Sequence[float], max_tokens: int) -> Iterator[Pack]:
+    """Packs of at most `max_tokens` unique tokens (or one trajectory), in order. weights: what each token of a
+    trajectory weighs in the loss; trajectories of weight 0 are left out."""
+    pack, placed, size = Pack(), _Placed(), 0
+    for scored, weight in zip(batch, weights, strict=True):
+        if weight == 0.0 or scored.length == 0:
+            continue
+        new = placed.new_tokens(scored)
+        if size and size + new > max_tokens:
             yield _close(pack)
+            pack, placed, size = Pack(), _Placed(), 0
+            new = placed.new_tokens(scored)
+        _add(pack, placed, scored, weight)
+        size += new
+    if pack.entries:
+        yield _close(pack)
 
 
 _Key = tuple[str, int | tuple[int, ...] | None, tuple[int, ...]]

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, Protocol, TypeVar
 
 from agentgym.engine import Engine
+from agentgym.engines.agreement import dtype_of
 from agentgym.env import TaskSource
 from agentgym.errors import TooManyErrors
 from agentgym.parallel import ALONE, Peers
@@ -215,7 +216,7 @@ class Trainer:
 
     def _dtypes(self) -> tuple[str, str]:
         """The learner's and the engine's."""
-        own = str(next(self.parts.model.parameters()).dtype).removeprefix("torch.")
+        own = dtype_of(self.parts.model)
         engine = self.settings.engine
         said = engine.get("dtype", "auto") if isinstance(engine, dict) else "auto"
         return own, own if said == "auto" else str(said)

@@ -16,7 +16,7 @@ from agentgym.errors import ConfigError
 from agentgym.trainers.base import Scored
 from agentgym.trainers.flex_tree import FlexPlan
 from agentgym.trainers.layout import Inputs, make_inputs
-from agentgym.trainers.pack import Pack, Packer
+from agentgym.trainers.pack import Pack, pack_trajectories
 from agentgym.trainers.tree_attention import BucketPlan
 
 NAME = "agentgym_tree"
@@ -40,7 +40,7 @@ class TreeRows:
 
     def packs(self, batch: Sequence[Scored], weights: Sequence[float], max_tokens: int) -> Iterator[Pack]:
         """See `Layout`."""
-        return Packer(max_tokens).pack(batch, weights)
+        return pack_trajectories(batch, weights, max_tokens)
 
     def inputs(self, pack: Pack, dtype: torch.dtype) -> Inputs:
         """See `Layout`."""

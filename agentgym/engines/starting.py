@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from agentgym.engine import Engine, EngineConfig
 
-async def start_engine(config: Any, model: Any, tokenizer: Any) -> Any:
+
+async def start_engine(config: EngineConfig, model: Any, tokenizer: Any) -> Engine:
     """The engine that `config` describes, for this model. One that samples somewhere else is given the weights at
     once, so that what cannot work is known before anything was done."""
     engine = config.start(model, tokenizer)

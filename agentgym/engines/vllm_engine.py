@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentgym.engine import Sample, Sampling
+from agentgym.engines.agreement import dtype_of
 from agentgym.engines.exported import Exported
 from agentgym.engines.prompts import checked_ids, eos_ids, longest, sample_limit
 from agentgym.engines.stop import StopFinder, token_bytes
@@ -65,7 +66,7 @@ class VllmEngine:
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        config, dtype = self.config, str(next(model.parameters()).dtype).removeprefix("torch.")
+        config, dtype = self.config, dtype_of(model)
         arguments: dict[str, Any] = {
             "model": str(self._exported.folder),
             "skip_tokenizer_init": True,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agentgym.trainers.base import Scored
 from agentgym.trainers.flex_tree import FlexPlan
-from agentgym.trainers.pack import Pack, Packer
+from agentgym.trainers.pack import Pack, pack_trajectories
 from agentgym.trainers.tree_attention import BucketPlan
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
 
@@ -30,7 +30,7 @@ def pack(seed: int) -> Pack:
             turn = Turn(parent, Tokens(context), Tokens(tuple(action)), outcome=Outcome.DONE, recalled=recalled)
             group.turns.append(turn)
         batch += [Scored(group, leaf) for leaf in group.leaves()]
-    (made,) = Packer(10**6).pack(batch, [1.0] * len(batch))
+    (made,) = pack_trajectories(batch, [1.0] * len(batch), 10**6)
     return made
 
 

@@ -17,14 +17,14 @@ from agentgym.services import Services
 from agentgym.trainers.base import LossTerm, Scored
 from agentgym.trainers.losses.ppo_clip import PpoClip
 from agentgym.trainers.losses.sft import Sft
-from agentgym.trainers.pack import Packer
+from agentgym.trainers.pack import pack_trajectories
 from agentgym.types import Group, Task, Tokens, Turn
 
 TASK = Task("t", "What is 6 * 7?", "42")
 
 
 def loss_of(policy: Any, scored: Scored, loss: LossTerm) -> Tensor:
-    (pack,) = Packer(10**6).pack([scored], [0.1])
+    (pack,) = pack_trajectories([scored], [0.1], 10**6)
     value: Tensor = policy.learner._loss(policy.learner._inputs(pack), [loss])[0]
     return value
 

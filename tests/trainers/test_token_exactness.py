@@ -14,7 +14,7 @@ from agentgym.engine import Sample, Sampling
 from agentgym.rollout.independent import Independent
 from agentgym.rollout.walk import Walk
 from agentgym.trainers.base import Scored
-from agentgym.trainers.pack import Pack, Packer
+from agentgym.trainers.pack import Pack, pack_trajectories
 from agentgym.types import Group, Source, Tokens
 
 
@@ -69,7 +69,7 @@ def check(policy: Any, groups: Sequence[Group], witness: Witness) -> float:
     drift = 0.0
     for group in groups:
         for i, leaf in enumerate(group.leaves()):
-            (pack,) = Packer(10**6).pack([Scored(group, leaf)], [1.0])
+            (pack,) = pack_trajectories([Scored(group, leaf)], [1.0], 10**6)
             calls = witness.calls[f"{group.id}/{i}"]
             for (before, said), (after, _) in pairwise(calls):
                 assert after[: len(before) + len(said)] == before + said.ids, "the prompt was rewritten"
@@ -118,7 +118,7 @@ async def test_a_whole_group_in_one_pack_keeps_every_path(policy: Any, played: P
     groups, witness = played
     for group in groups:
         batch = [Scored(group, leaf) for leaf in group.leaves()]
-        (pack,) = Packer(10**6).pack(batch, [1.0] * len(batch))
+        (pack,) = pack_trajectories(batch, [1.0] * len(batch), 10**6)
         calls = [witness.calls[f"{group.id}/{i}"] for i in range(len(batch))]
         assert trained(pack) == [row for call in calls for row in sampled(call)]
         now = policy.learner.logprobs(pack)[0].tolist()
