@@ -18,7 +18,8 @@ BUCKET = 1 << 24
 
 
 class Replicated:
-    """Every process has all weights; gradients are summed when all micro-batches are done."""
+    """Every process has all weights; gradients are summed when all micro-batches are done. Those of narrow weights
+    add up in float32, as sums of many small numbers in bfloat16 stop to grow."""
 
     def __init__(self, peers: Peers = ALONE) -> None:
         self.peers = peers
@@ -34,16 +35,12 @@ class Replicated:
 
     def masters(self, weights: Weights) -> dict[str, Tensor]:
         """Small steps vanish in bfloat16, so narrow weights get a float32 copy, and that is stepped."""
-        return {n: p if p.dtype.itemsize >= 4 else p.detach().float() for n, p in weights.items()}
+        return {n: p if p.dtype.itemsize >= 4 else _master(p) for n, p in weights.items()}
 
     def clip(self, weights: Weights, masters: Weights, most: float) -> float:
         if self.peers.size > 1:
-            sum_gradients(list(weights.values()))
-        norm = float(nn.utils.clip_grad_norm_(weights.values(), most))
-        for name, weight in weights.items():
-            if masters[name] is not weight:
-                masters[name].grad = None if weight.grad is None else weight.grad.float()
-        return norm
+            sum_gradients(list(masters.values()))
+        return float(nn.utils.clip_grad_norm_(masters.values(), most))
 
     def publish(self, weights: Weights, masters: Weights, whole: Weights) -> None:
         for name, weight in weights.items():
@@ -63,6 +60,20 @@ class Replicated:
         return more
 
 
+def _master(narrow: Tensor) -> Tensor:
+    """A copy in float32, which takes the weight's gradients over as soon as they are known."""
+    master = narrow.detach().float()
+
+    def take(weight: Tensor) -> None:
+        assert weight.grad is not None
+        wide = weight.grad.float()
+        master.grad = wide if master.grad is None else master.grad.add_(wide)
+        weight.grad = None
+
+    narrow.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
+    return master
+
+
 def sum_gradients(weights: Sequence[Tensor]) -> None:
     """Over the processes. A weight without a gradient on any process has none afterwards."""
     device = weights[0].device
@@ -74,8 +85,7 @@ def sum_gradients(weights: Sequence[Tensor]) -> None:
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
             grads.append(weight.grad)
     for bucket in _buckets(grads):
-        wide = torch.promote_types(bucket[0].dtype, torch.float32)
-        flat = torch.cat([grad.flatten().to(wide) for grad in bucket])
+        flat = torch.cat([grad.flatten() for grad in bucket])
         dist.all_reduce(flat)
         for grad, total in zip(bucket, torch.split(flat, [grad.numel() for grad in bucket]), strict=True):
             grad.copy_(total.view_as(grad))

@@ -45,6 +45,7 @@ class Torch:
         import torch
 
         from agentgym.engines.scheduler import TorchEngine
+        from agentgym.models.load import convert
 
         weight = next(model.parameters())
         device = weight.device if self.device == "auto" else torch.device(self.device)
@@ -52,5 +53,5 @@ class Torch:
             raise ConfigError(f"engine torch: device={self.device!r}, but torch sees no GPU here; use device=cpu")
         dtype = weight.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
         if own := weight.dtype != dtype or weight.device.type != device.type:
-            model = copy.deepcopy(model).to(device=device, dtype=dtype)
+            model = convert(copy.deepcopy(model), device, dtype)
         return TorchEngine(model, tokenizer, self, shares_weights=not own)

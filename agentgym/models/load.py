@@ -59,7 +59,7 @@ def load_policy(
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(name)
     model = nano.model(seed, name) if name in nano.TOKENIZERS else _from_hub(name)
-    model = model.to(device=device, dtype=resolve_dtype(dtype, device))
+    model = convert(model, device, resolve_dtype(dtype, device))
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # the policy that learns is the one that was sampled
             module.p = 0.0
@@ -94,6 +94,14 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
     if dtype not in known:
         raise ConfigError(f"dtype={dtype}: known are auto, {', '.join(known)}")
     return known[dtype]
+
+
+def convert(model: Any, device: str | torch.device, dtype: torch.dtype) -> Any:
+    """The model itself, its weights in `dtype` and all of it on `device`. Buffers stay as exact as they were:
+    rounded to bfloat16, frequencies of rotary embeddings are wrong by radians after some thousand tokens."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
+    return model.to(device)
 
 
 def check_model(name: str) -> None:

@@ -10,6 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from agentgym.config import build
+from agentgym.engines.torch import Torch
+from agentgym.models.load import load_policy
 from agentgym.runlog import read_metrics
 from agentgym.trainers.base import LossTerm, Scored
 from agentgym.trainers.learner import Learner
@@ -97,3 +99,18 @@ def test_small_steps_are_not_lost_in_bfloat16(pretrained: Any) -> None:
     kept = learner.state_tensors()["weight|model.norm.weight"]
     assert kept.dtype == torch.float32
     assert torch.equal(kept.bfloat16(), weight)
+
+
+@pytest.mark.parametrize("family", ["Qwen2", "Llama"])
+def test_places_are_as_exact_in_a_narrow_model(family: str, pretrained: Any) -> None:
+    """Rotary frequencies are no weights: in bfloat16 they would be wrong by radians after some thousand tokens."""
+    folder = pretrained(family)
+    expected = AutoModelForCausalLM.from_pretrained(folder).model.rotary_emb.inv_freq
+    for dtype in ("float32", "bfloat16", "float16"):
+        model, tokenizer = load_policy(str(folder), seed=0, dtype=dtype)
+        copied = Torch(dtype="bfloat16").start(model, tokenizer).model
+        for each in (model, copied):
+            found = each.model.rotary_emb.inv_freq
+            assert (found.dtype, found.equal(expected)) == (torch.float32, True)
+        assert {weight.dtype for weight in model.parameters()} == {getattr(torch, dtype)}
+        assert {weight.dtype for weight in copied.parameters()} == {torch.bfloat16}

@@ -52,6 +52,29 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted() -> None:
     assert not snapshot(learner)["weight|model.norm.weight"].equal(before["weight|model.norm.weight"])
 
 
+def test_gradients_of_a_narrow_model_add_up_in_float32() -> None:
+    """Of a hundred equal micro-batches, a hundred times that of one: a sum in bfloat16 would fall short."""
+
+    class Gradient(Learner):
+        def _step(self, lr: float) -> float:
+            self.gradient = {name: master.grad for name, master in self.masters.items()}
+            return 0.0
+
+    def gradient(copies: int) -> dict[str, Tensor | None]:
+        learner = Gradient(nano.model(0).to(torch.bfloat16))
+        rows = [row for _ in range(copies) for row in batch(7, 8, 9)]
+        for number, row in enumerate(rows):
+            row.group.id = f"g{number}"
+        learner.update(rows, [0.1] * copies, [Sft()], lr=1e-2, microbatch_tokens=5)
+        assert all(weight.grad is None for weight in learner.parameters.values())
+        return learner.gradient
+
+    once, often = gradient(1), gradient(100)
+    for name, each in once.items():
+        assert each is not None
+        torch.testing.assert_close(often[name], 100 * each, rtol=1e-4, atol=0, msg=name)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_going_on_from_saved_state_is_going_on(optimizer: Any, dtype: torch.dtype) -> None:
