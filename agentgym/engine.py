@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -73,7 +74,8 @@ class Engine(Protocol):
     """Token ids that the model knows."""
 
     shares_weights: bool
-    """Whether it samples with the very weights that the learner changes, so that the two must take turns."""
+    """Whether it samples with the very weights that the learner changes, so that the two must take turns: it is a
+    `SharesWeights` then."""
 
     reused: int
     """Tokens of prompts that were not computed since the start, as what begins with them was cached."""
@@ -100,4 +102,13 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stop; requests still waiting fail with EngineError."""
+        ...
+
+
+class SharesWeights(Engine, Protocol):
+    """An engine that stands still while somebody changes its weights."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Within it nobody is sampled for; who asks waits. The weights that were changed are loaded before its
+        end."""
         ...

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
-from agentgym.engine import Engine
+from agentgym.engine import Engine, SharesWeights
 from agentgym.engines.agreement import dtype_of
 from agentgym.env import TaskSource
 from agentgym.errors import TooManyErrors
@@ -150,10 +151,22 @@ class Trainer:
         await self._beside(self.parts.learner.recompute, batch, self.settings.microbatch_tokens)
 
     async def _beside(self, job: Callable[..., T], *arguments: Any) -> T:
-        """What `job` gives, uninterrupted. Beside an engine with weights of its own, sampling goes on."""
-        if self.parts.engine.shares_weights:
+        """What `job` gives, uninterrupted. Episodes go on meanwhile, as far as they come without an engine that
+        shares the learner's weights."""
+        if self.parts.engine.shares_weights and not self.settings.max_staleness:  # there are none
             return job(*arguments)
-        return await to_the_end(asyncio.to_thread(job, *arguments))
+        with self._held():
+            return await to_the_end(asyncio.to_thread(job, *arguments))
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """An engine that shares the learner's weights stands still, and so do episodes' deadlines."""
+        if not self.parts.engine.shares_weights:
+            yield
+            return
+        engine = cast(SharesWeights, self.parts.engine)
+        with engine.held(), self.parts.manager.deadlines_stopped():
+            yield
 
     async def _fix_reference(self) -> None:
         """The losses' reference is the policy as the stage found it, also after a resume."""
@@ -190,9 +203,10 @@ class Trainer:
     async def _update(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:
         """Learn and publish."""
         engine = self.parts.engine
-        metrics = await self._beside(self._learn, stage, losses, batch)
-        learned = time.monotonic()
-        await engine.load(self.parts.model, engine.version + 1)
+        with self._held():
+            metrics = await self._beside(self._learn, stage, losses, batch)
+            learned = time.monotonic()
+            await engine.load(self.parts.model, engine.version + 1)
         return metrics | {"seconds_publish": time.monotonic() - learned}
 
     def _learn(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:

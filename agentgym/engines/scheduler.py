@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,6 +54,9 @@ class TorchEngine:
         self._device = self._weight.device
         self._running: asyncio.Task[None] | None = None
         self._closed = False
+        self._holders = 0
+        self._free = asyncio.Event()
+        self._free.set()
         self._waiting: list[Request] = []
         self._ordinals: Counter[int] = Counter()
         self._clear()
@@ -147,6 +151,18 @@ class TorchEngine:
             self._slots.wake(request.resident)
             self._begin(request)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """See `SharesWeights`."""
+        self._holders += 1
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                self._free.set()
+
     async def close(self) -> None:
         """See `Engine`."""
         self._closed = True
@@ -182,6 +198,7 @@ class TorchEngine:
 
     async def _run(self) -> None:
         while self._waiting or self._prefilling or self._decoding:
+            await self._free.wait()
             try:
                 with torch.inference_mode():
                     self._step()

@@ -8,8 +8,8 @@ import math
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -296,6 +296,21 @@ class Manager:
         self._errors.setdefault(walk.group.id, f"{outcome} ({reason})")
         if last:
             walk.fail(outcome, reason)
+
+    @contextmanager
+    def deadlines_stopped(self) -> Iterator[None]:
+        """The deadlines of episodes stand still: it is not them that take long meanwhile."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        stopped = [(*item, when) for item in self._deadlines.items() if (when := item[1].when()) is not None]
+        for _, deadline, _ in stopped:
+            deadline.reschedule(None)
+        try:
+            yield
+        finally:
+            for name, deadline, when in stopped:
+                if self._deadlines.get(name) is deadline:
+                    deadline.reschedule(when + loop.time() - begun)
 
     def oldest(self) -> tuple[str, float] | None:
         """Name and age in seconds of the episode that has run longest."""

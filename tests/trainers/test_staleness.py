@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from agentgym.config import build
+from agentgym.engines.scheduler import TorchEngine
 from agentgym.errors import ConfigError
 from agentgym.opening import open_policy
 from agentgym.run import resolve_settings, train
@@ -149,36 +150,48 @@ async def test_tokens_are_never_older_than_they_may_be_and_the_metrics_say_how_o
         assert 0 <= row["engine_idle"] <= 1
 
 
-@pytest.mark.parametrize("job", ["learner:Learner.recompute", "checkpoint:save"])
+@pytest.mark.parametrize("engine", ["torch", {"name": "torch", "dtype": "float32"}])
+@pytest.mark.parametrize("job", ["learner:Learner.update", "learner:Learner.recompute", "checkpoint:save"])
 async def test_the_learner_does_all_that_takes_long_beside_what_is_played(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, engine: Any
 ) -> None:
-    """With an engine that has weights of its own: the loop runs on while the learner is at it."""
+    """The loop runs on while the learner is at it, so that tools are heard; an engine that has the learner's own
+    weights takes no step meanwhile."""
     where, _, path = job.partition(":")
     owner = importlib.import_module(f"agentgym.trainers.{where}")
     *classes, name = path.split(".")
     for attribute in classes:
         owner = getattr(owner, attribute)
     does, loop, calls = getattr(owner, name), asyncio.get_running_loop(), []
+    at_it, steps, step = threading.Event(), [], TorchEngine._step
 
-    def held_up(*arguments: Any) -> Any:
+    def held_up(*arguments: Any, **more: Any) -> Any:
+        at_it.set()
         ran = threading.Event()
-        loop.call_soon_threadsafe(ran.set)
+        loop.call_soon_threadsafe(loop.call_later, 0.1, ran.set)
         calls.append(ran.wait(20))
-        return does(*arguments)
+        try:
+            return does(*arguments, **more)
+        finally:
+            at_it.clear()
+
+    def counted(self: TorchEngine) -> None:
+        steps.append(at_it.is_set())
+        step(self)
 
     monkeypatch.setattr(owner, name, held_up)
+    monkeypatch.setattr(TorchEngine, "_step", counted)
     [rl] = TINY["stages"]
     credit = [*rl["credit"], "truncated_importance"]
     told = {**TINY, "deterministic": False, "max_staleness": 1, "output_dir": str(tmp_path), "save_every": 2}
-    told |= {
-        "dtype": "float64",
-        "engine": {"name": "torch", "dtype": "float32"},
-        "stages": [{**rl, "credit": credit}],
-    }
-    await train(resolve_settings(told, []), Quiet())  # type: ignore[arg-type]
+    told |= {"dtype": "float64", "engine": engine, "stages": [{**rl, "credit": credit}]}
+    path_of_run, _ = await train(resolve_settings(told, []), Quiet())  # type: ignore[arg-type]
     assert len(calls) >= 2
     assert all(calls)
+    if engine == "torch":
+        assert not any(steps)
+    rows = [row for row in read_metrics(path_of_run) if "stage" in row]
+    assert max(row["staleness_max"] for row in rows) == 1, "something was played ahead"
 
 
 def test_runs_that_are_to_be_reproducible_take_turns() -> None:
