@@ -61,6 +61,30 @@ async def test_an_episode_that_takes_too_long_is_told_which_limit_it_met(manager
     assert "not over after 0.5 s (episode_timeout)" in turn.info["error"]
 
 
+async def test_deadlines_stand_still_while_nobody_is_sampled_for(
+    manager: Make, moody: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, loop, skipped = moody({"slow": "hang"}), asyncio.get_running_loop(), [0.0]
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + sum(skipped))
+    played = manager(env, retries=0, episode_timeout=60)
+    playing = asyncio.ensure_future(play(played, "slow"))
+
+    async def goes_on() -> bool:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return not playing.done() and bool(played.running)
+
+    while not env.hanging:
+        await asyncio.sleep(0)
+    with played.deadlines_stopped():
+        skipped.append(1000)
+        assert await goes_on()
+    assert await goes_on(), "it has what was left of its time"
+    skipped.append(1000)
+    assert outcomes((await playing)["slow"]) == [Outcome.TOOL_TIMEOUT]
+
+
 @pytest.mark.parametrize("mood", ["hang", "raise"])
 async def test_a_second_try_that_works_leaves_no_trace(manager: Make, moody: Any, mood: str) -> None:
     env = moody({"bad": f"once {mood}"})
