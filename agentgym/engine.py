@@ -51,7 +51,8 @@ class EngineConfig(Protocol):
     """An engine's config: a frozen dataclass in `agentgym/engines/`.
 
     It may also have: brings_model, true where the model is somewhere else, and `reach(name, chat)` then makes the
-    engine; refuses_training, why nothing can be trained with it; tensor_parallel_size; served_as and
+    engine; copies_weights, true where it always samples with a copy of the model, which may then be anywhere;
+    refuses_training, why nothing can be trained with it; tensor_parallel_size; served_as and
     weights_folder, of a server that serves one model.
     """
 

@@ -12,6 +12,7 @@ AgentgymError
 ├── EnvError         the environment broke, or cannot be had: env_error
 ├── SandboxError     the sandbox itself failed: the episode ends as env_error, never as a reward of 0
 ├── EngineError      the engine failed: engine_error
+│   └── EngineDead       it will not answer any more
 ├── PeerError        another process of the run has ended
 ├── ClusterError     machines or actors cannot be had, or are lost too often; the run stops and says why
 ├── LlmError         a model that is not the policy gave no answer that can be used
@@ -72,6 +73,10 @@ class SandboxError(AgentgymError):
 
 class EngineError(AgentgymError):
     """The engine failed."""
+
+
+class EngineDead(EngineError):
+    """The engine will not answer any more."""
 
 
 class PeerError(AgentgymError):

@@ -128,6 +128,17 @@ def load_model(settings: Settings) -> tuple[Any, Any]:
     return load_policy(name, seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora)
 
 
+def aside(settings: Settings) -> Settings:
+    """For who does not learn: where the engine samples with a copy of the model, the model itself takes no room on
+    a GPU."""
+    if not getattr(build("engine", settings.engine), "copies_weights", False):
+        return settings
+    from agentgym.models.load import resolve_device, resolve_dtype
+
+    dtype = str(resolve_dtype(settings.dtype, resolve_device(settings.device))).removeprefix("torch.")
+    return dataclasses.replace(settings, device="cpu", dtype=dtype)
+
+
 def load_player(settings: Settings) -> tuple[Any, Any]:
     """Model and tokenizer, where the model's chat template fits the environment. Raises ConfigError."""
     _check_template(settings)
@@ -138,10 +149,9 @@ async def models_here(settings: Settings, opened: AsyncExitStack) -> Models:
     """In this process; `opened` closes the engines."""
     from agentgym.engines.starting import start_engine
     from agentgym.models.chat import Chat
-    from agentgym.models.load import resolve_device
 
     model, tokenizer = load_player(settings)
-    partners = _partners(settings, tokenizer, resolve_device(settings.device), opened)
+    partners = _partners(aside(settings), tokenizer, opened)
     engine = await start_engine(build("engine", settings.engine), model, tokenizer)
     _close_at_exit(engine, opened)
     return Models(model, tokenizer, engine, Chat(tokenizer), partners)
@@ -169,12 +179,12 @@ def _tell_spent(engine: Any) -> None:
         logger.info("%s: %s", engine.model, spent)
 
 
-def _partners(settings: Settings, tokenizer: Any, device: str, opened: AsyncExitStack) -> dict[str, Any]:
+def _partners(settings: Settings, tokenizer: Any, opened: AsyncExitStack) -> dict[str, Any]:
     """An engine for each agent that another model plays. Raises ConfigError for one with other tokens."""
-    from agentgym.models.load import load_policy
+    from agentgym.models.load import load_policy, resolve_device
 
     engines: dict[str, Any] = {}
-    config = build("engine", settings.engine)
+    config, device = build("engine", settings.engine), resolve_device(settings.device)
     if settings.partners and any(getattr(config, name, None) for name in ("served_as", "weights_folder")):
         raise ConfigError(
             "partners have servers of their own: engine.served_as and weights_folder are for one model"

@@ -14,7 +14,7 @@ from agentgym import parallel
 from agentgym.config import build, to_table
 from agentgym.env import TaskSource, trait
 from agentgym.errors import ConfigError, did_you_mean
-from agentgym.opening import load_model, open_policy
+from agentgym.opening import aside, load_model, open_policy
 from agentgym.parallel import ALONE, Peers
 from agentgym.recipes import check_resumed, check_used, find_place, merge_layers
 from agentgym.trainers.base import TrainsCritic
@@ -145,6 +145,12 @@ def _check_start(settings: Settings, path: Path) -> None:
     engine = build("engine", settings.engine)
     if reason := getattr(engine, "refuses_training", ""):
         raise ConfigError(reason)
+    if settings.dtype == "float16":
+        raise ConfigError(
+            "dtype=float16: gradients are too small for it; train in bfloat16 or float32 (engine.dtype may be it)"
+        )
+    if settings.deterministic and getattr(engine, "copies_weights", False):
+        raise ConfigError("deterministic needs engine=torch: elsewhere what shares a batch depends on its arrival")
     if parallel.size() > 1 and getattr(engine, "tensor_parallel_size", 1) > 1:
         raise ConfigError("engine.tensor_parallel_size: several processes have a GPU and an engine each")
     if parallel.size() > 1 and getattr(engine, "weights_folder", None):
@@ -170,7 +176,7 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
 
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
     peers = Peers.join(settings.device)
-    async with open_policy(settings, peers) as (_, _, _, manager):
+    async with open_policy(aside(settings), peers) as (_, _, _, manager):
         return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
 
 
@@ -192,7 +198,7 @@ async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], 
     from agentgym.rollout.independent import Independent
 
     tasks = task_source(settings).draw(n, random.Random(settings.seed), "train")
-    async with open_policy(settings) as (_, _, _, manager):
+    async with open_policy(aside(settings)) as (_, _, _, manager):
         named = [(f"rollout-{i}", task) for i, task in enumerate(tasks)]
         strategy = Demonstrations() if demo else Independent()
         play: Manager = manager(settings.temperature)

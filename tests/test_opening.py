@@ -1,4 +1,5 @@
-"""A start that fails: whatever was opened before is closed again."""
+"""Starts: those that fail close what was opened before, those that cannot go well are refused, and what is loaded
+is put where it is needed."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from agentgym.engines.scheduler import TorchEngine
 from agentgym.engines.torch import Torch
-from agentgym.errors import AgentgymError
-from agentgym.opening import open_policy
-from agentgym.run import resolve_settings
+from agentgym.engines.vllm_engine import lora_rank
+from agentgym.errors import AgentgymError, ConfigError
+from agentgym.opening import aside, open_policy
+from agentgym.run import resolve_settings, train
 
 CLOSED: list[TorchEngine] = []
 
@@ -42,3 +45,34 @@ async def test_all_engines_are_closed_where_there_is_no_sandbox(tmp_path: Path) 
         async with open_policy(settings):
             pass
     assert len(CLOSED) == 1
+
+
+def test_who_does_not_learn_has_no_second_copy_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for engine, wanted in (("vllm", ("cpu", "bfloat16")), ("torch", ("auto", "auto"))):
+        settings = resolve_settings({"engine": engine}, [])
+        assert (aside(settings).device, aside(settings).dtype) == wanted
+    told = aside(resolve_settings({"engine": "vllm", "dtype": "float32", "device": "cuda"}, []))
+    assert (told.device, told.dtype) == ("cpu", "float32")
+
+
+@pytest.mark.parametrize(
+    ("told", "complaint"),
+    [
+        ({"dtype": "float16"}, "dtype=float16: gradients are too small for it"),
+        ({"deterministic": True, "engine": "vllm"}, "deterministic needs engine=torch"),
+    ],
+)
+async def test_what_cannot_be_trained_is_refused_at_once(
+    tmp_path: Path, told: dict[str, Any], complaint: str
+) -> None:
+    settings = resolve_settings({**told, "output_dir": str(tmp_path / "runs")}, [])
+    with pytest.raises(ConfigError, match=complaint):
+        await train(settings, None)  # type: ignore[arg-type]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_vllm_keeps_room_for_adapters_of_any_rank() -> None:
+    assert [lora_rank(rank) for rank in (1, 8, 12, 16, 33, 512)] == [8, 8, 16, 16, 64, 512]
+    with pytest.raises(ConfigError, match=r"lora.rank=513: vLLM takes adapters of a rank up to 512"):
+        lora_rank(513)

@@ -156,6 +156,11 @@ class Learner:
             "lr": lr,
         }
 
+    def give_back(self) -> None:
+        """What torch keeps of a GPU's memory for its next use goes back, for an engine in a process of its own."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _packs(self, batch: Sequence[Scored], weights: Sequence[float], microbatch_tokens: int) -> Iterator[Pack]:
         """Those of this process; where all must take as many steps, its last are made up, of weight 0."""
         peers = self.spread.peers

@@ -224,6 +224,8 @@ class Trainer:
                     part, weights, losses, lr=lr, microbatch_tokens=settings.microbatch_tokens
                 )
             )
+        if not self.parts.engine.shares_weights:
+            self.parts.learner.give_back()
         first = taken[0].get("approx_kl")  # before the first step: between the sampler and the learner
         measured = {"sampler_kl": first} if first is not None and batch[0].proximal is None else {}
         return _together(taken) | measured

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from agentgym import opening, run
 from agentgym.clusters import weights
 from agentgym.clusters.calls import Actor
 from agentgym.engine import Sample, Sampling
+from agentgym.errors import EngineDead
 from agentgym.types import Tokens
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ class Replica(Actor):
         """Load the models; facts by speaker."""
         run.check_components(settings)  # loads modules that objects from elsewhere may be of
         self._opened = AsyncExitStack()
-        models = await opening.models_here(settings, self._opened)
+        models = await opening.models_here(opening.aside(settings), self._opened)
         self.model, self.engines = models.model, {POLICY: models.engine, **models.partners}
         self._calls: dict[tuple[str, str], asyncio.Future[Sample]] = {}
         return {name: Facts(engine.max_len, engine.vocab_size) for name, engine in self.engines.items()}
@@ -47,7 +50,8 @@ class Replica(Actor):
         """See `Engine`. Of a session's calls only the last has somebody who waits for it."""
         engine = self.engines[speaker]
         if session is None:
-            sample: Sample = await engine.sample(ids, sampling)
+            with self._ends_with_it():
+                sample: Sample = await engine.sample(ids, sampling)
             return sample
         key = (speaker, session)
         if before := self._calls.get(key):
@@ -57,7 +61,8 @@ class Replica(Actor):
             engine.sample(ids, sampling, session=session, parent=parent)
         )
         try:
-            said: Sample = await call
+            with self._ends_with_it():
+                said: Sample = await call
             return said
         finally:
             if self._calls.get(key) is call:
@@ -65,7 +70,8 @@ class Replica(Actor):
 
     async def score(self, speaker: str, ids: Sequence[int]) -> Tokens:
         """See `Engine`."""
-        scored: Tokens = await self.engines[speaker].score(ids)
+        with self._ends_with_it():
+            scored: Tokens = await self.engines[speaker].score(ids)
         return scored
 
     def release(self, speaker: str, session: str) -> None:
@@ -75,7 +81,17 @@ class Replica(Actor):
     async def load(self, trained: dict[str, weights.Weight], version: int) -> None:
         """The policy's, as the learner has them now."""
         weights.take(self.model, trained)
-        await self.engines[POLICY].load(self.model, version)
+        with self._ends_with_it():
+            await self.engines[POLICY].load(self.model, version)
+
+    @contextmanager
+    def _ends_with_it(self) -> Iterator[None]:
+        """A dead engine ends the actor as well: that is noticed, and both are made anew."""
+        try:
+            yield
+        except EngineDead:
+            traceback.print_exc()
+            os._exit(1)
 
     async def close(self) -> None:
         """See `Actor`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agentgym.api.settings import ApiSettings
 
@@ -59,6 +59,8 @@ class Openai(ApiSettings):
     served_as: str = ""
     raw_logprobs: bool = True
     weights_folder: str = ""
+
+    copies_weights: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         ApiSettings.__post_init__(self)

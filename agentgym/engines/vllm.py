@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agentgym.errors import ConfigError
 
@@ -35,6 +35,8 @@ class Vllm:
     top_logprobs: int = 20
     seed: int = 0
     more: dict[str, Any] = field(default_factory=dict)
+
+    copies_weights: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("max_len", "max_sequences", "tensor_parallel_size"):

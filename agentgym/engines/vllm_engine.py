@@ -18,7 +18,7 @@ from agentgym.engines.exported import Exported
 from agentgym.engines.prompts import checked_ids, eos_ids, longest, sample_limit
 from agentgym.engines.stop import StopFinder, token_bytes
 from agentgym.engines.top_entropy import lowest_entropy
-from agentgym.errors import ConfigError, EngineError
+from agentgym.errors import ConfigError, EngineDead, EngineError
 from agentgym.types import Tokens
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 ENDING = 10.0
 """Seconds that vLLM's processes have to be gone once they were told."""
+
+
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class VllmEngine:
@@ -87,8 +90,10 @@ class VllmEngine:
             arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, self.max_len + 1)}
             arguments["enforce_eager"] = True  # compiling takes minutes there
         if self._exported.adapts:
-            ranks = [adapter.r for adapter in model.peft_config.values()]
-            arguments |= {"enable_lora": True, "max_lora_rank": max(8, *ranks), "max_loras": 2}
+            rank = lora_rank(max(adapter.r for adapter in model.peft_config.values()))
+            arguments |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 2}
+        if config.tensor_parallel_size > 1:  # within an actor of Ray's it would look for GPUs elsewhere
+            arguments["distributed_executor_backend"] = "mp"
         try:
             return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments | config.more))
         except (TypeError, ValueError, RuntimeError) as error:
@@ -148,13 +153,16 @@ class VllmEngine:
 
     async def load(self, weights: Any, version: int) -> None:
         """See `Engine`. Sampling stands still meanwhile, and prompts are computed again under the new weights."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         async with self._loading:
             used = +self._adapters  # vLLM may read them again
             folder = await asyncio.to_thread(self._exported.write_again, weights, version, used)
-            if self._exported.adapts:
-                await self._add_adapter(folder, version)
-            else:
-                await self._exchange(folder, version)
+            take = self._add_adapter if self._exported.adapts else self._exchange
+            try:
+                await take(folder, version)
+            except EngineDeadError as error:
+                raise EngineDead(f"vLLM: {error}") from error
 
     async def _exchange(self, folder: Path, version: int) -> None:
         await self._llm.pause_generation(mode="keep", clear_cache=False)
@@ -217,10 +225,20 @@ class VllmEngine:
                         self.reused += output.num_cached_tokens or 0
                         first = False
                     yield output
-        except (EngineDeadError, EngineGenerateError, ValueError) as error:
+        except EngineDeadError as error:
+            raise EngineDead(f"vLLM: {error}") from error
+        except (EngineGenerateError, ValueError) as error:
             raise EngineError(f"vLLM: {type(error).__name__}: {error}") from error
         finally:
             self._adapters[name] -= 1
+
+
+def lora_rank(rank: int) -> int:
+    """The least that vLLM keeps room for, and that has it. Raises ConfigError above the greatest."""
+    found = next((each for each in LORA_RANKS if each >= rank), None)
+    if found is None:
+        raise ConfigError(f"lora.rank={rank}: vLLM takes adapters of a rank up to {LORA_RANKS[-1]}")
+    return found
 
 
 def _described(output: Any) -> Iterator[tuple[int, float, float]]:

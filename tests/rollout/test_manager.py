@@ -75,7 +75,7 @@ async def test_deadlines_stand_still_while_nobody_is_sampled_for(
             await asyncio.sleep(0)
         return not playing.done() and bool(played.running)
 
-    while not env.hanging:
+    while not env.hanging:  # noqa: ASYNC110
         await asyncio.sleep(0)
     with played.deadlines_stopped():
         skipped.append(1000)
