@@ -27,12 +27,17 @@ TOLD = {
 
 def rank() -> int:
     """This process's number; 0 is the one that writes and tells."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ["RANK"]) if _launched() else 0
 
 
 def size() -> int:
     """How many processes torchrun has started; 1 without it. This and `rank` are for before they meet."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ["WORLD_SIZE"]) if _launched() else 1
+
+
+def _launched() -> bool:
+    """Whether by torchrun: schedulers of clusters set some of its variables for every process."""
+    return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} <= os.environ.keys()
 
 
 class Peers:
@@ -45,7 +50,7 @@ class Peers:
     def join(cls, device: str) -> Peers:
         """Meet those that torchrun started; alone without it. On GPUs each process sees its own from here on: call
         it before anything else asks for GPUs. Raises ConfigError where there are fewer than processes."""
-        if "WORLD_SIZE" not in os.environ:
+        if not _launched():
             return cls()
         import torch.distributed as dist
 

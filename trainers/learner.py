@@ -156,6 +156,10 @@ class Learner:
             "lr": lr,
         }
 
+    def seed(self, number: int) -> None:
+        """Of what an update leaves to chance: adapters may have dropout."""
+        torch.manual_seed(number)
+
     def give_back(self) -> None:
         """What torch keeps of a GPU's memory for its next use goes back, for an engine in a process of its own."""
         if self.device.type == "cuda":

@@ -211,6 +211,7 @@ class Trainer:
 
     def _learn(self, stage: Stage, losses: Sequence[LossTerm], batch: list[Scored]) -> dict[str, float]:
         settings = self.settings
+        self.parts.learner.seed(hash((settings.seed, self.progress.step)))
         lr = (stage.lr or settings.lr) * self._lr_factor(stage)
         taken: list[dict[str, float]] = []
         for part in _split(batch, settings.minibatches):

@@ -7,7 +7,7 @@ import logging
 import os
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,10 @@ class Actor:
 def place(role: type[Actor], share: Share, group: Any, bundle: int) -> Any:
     """A new actor in a bundle of a placement group; it is there once there is room."""
     where = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=bundle)
+    here = Surroundings.here()
+    if not share.gpus:  # ray lets such an actor see all of them
+        here = replace(here, variables={**here.variables, "CUDA_VISIBLE_DEVICES": ""})
     remote: Any = ray.remote(role)
     return remote.options(
         num_cpus=share.cpus, num_gpus=share.gpus, max_concurrency=AT_ONCE, scheduling_strategy=where
-    ).remote(Surroundings.here())
+    ).remote(here)

@@ -45,6 +45,14 @@ def connected(config: Ray) -> Iterator[None]:
             "for the run"
         ) from error
     try:
+        _tell_unused(config, ray.cluster_resources().get("GPU", 0))
         yield
     finally:
         ray.shutdown()
+
+
+def _tell_unused(config: Ray, gpus: float) -> None:
+    """Engines and learners see the GPUs that they ask for, and no others."""
+    without = [f"cluster.{role}.gpus=0" for role in ("engine", "learner") if not getattr(config, role).gpus]
+    if gpus and without:
+        log.warning("ray: the cluster has %g GPUs; by %s they are not used", gpus, " and ".join(without))

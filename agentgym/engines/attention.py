@@ -91,14 +91,17 @@ class ExtendAttention:
             values[:, span.start : end] = new[kv_heads:]
             # contiguous: over transposed keys the fused kernel is not used, and what is takes 2 to 3 times as long
             k = new[:kv_heads] if mask is None else keys[..., :end].transpose(1, 2).contiguous()
+            v = values[:, :end]
+            if gqa and mask is not None and q.is_cuda:  # the fused kernel that takes a mask takes no groups
+                k, v = (each.repeat_interleave(q.shape[1] // kv_heads, 0) for each in (k, v))
             attended = F.scaled_dot_product_attention(
                 q[rows].transpose(0, 1)[None],
                 k[None],
-                values[None, :, :end],
+                v[None],
                 attn_mask=mask,
                 is_causal=mask is None,
                 scale=1.0,
-                enable_gqa=gqa,
+                enable_gqa=k.shape[0] != q.shape[1],
             )
             out[rows] = attended[0].transpose(0, 1)
         return out

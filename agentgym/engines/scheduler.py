@@ -43,6 +43,7 @@ class TorchEngine:
         self.version = 0
         self.shares_weights = shares_weights
         self.model = model.eval()
+        self._inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.config = config
         self.max_len = longest(model, config.max_len)
         self.prefilled = self.decoded = self.reused = 0
@@ -225,7 +226,7 @@ class TorchEngine:
                     self._leave(request)
 
     def _step(self) -> None:
-        if self.model.training:
+        if self._inner.training:  # the learner's part, which knows nothing of peft's wrapper around it
             self.model.eval()
         self._waiting = [request for request in self._waiting if not self._admit(request)]
         if self._prefilling:

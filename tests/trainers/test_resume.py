@@ -212,6 +212,16 @@ def test_whoever_is_asked_to_end_ends_as_if_interrupted(runs: Runs) -> None:
     assert runs.digest("ended", "step_8") == runs.digest("whole", "step_8")
 
 
+def test_dropout_of_adapters_is_as_if_uninterrupted(runs: Runs) -> None:
+    adapters = ("lora.rank=2", "lora.dropout=0.3")
+    runs.finish("dropping", *adapters)
+    killed = runs.run("dropping_killed", *adapters, stop=(LEARN, 7, signal.SIGKILL))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert runs.latest("dropping_killed") == "step_6"
+    runs.finish("dropping_killed", "resume=true")
+    assert runs.digest("dropping_killed", "step_8") == runs.digest("dropping", "step_8")
+
+
 def test_another_run_under_the_same_name_is_refused(runs: Runs) -> None:
     again = runs.run("whole")
     assert again.returncode == 2
