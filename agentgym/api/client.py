@@ -27,13 +27,14 @@ from agentgym.api.settings import ApiSettings
 from agentgym.api.wire import Answer, Usage
 from agentgym.errors import BudgetSpent, ConfigError
 from agentgym.llm import Spent
+from agentgym.retry import wait
 
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
 
 log = logging.getLogger("agentgym")
 
-BACKOFF = wait_random_exponential(multiplier=0.25, max=10.0)
+WAIT = wait(wait_random_exponential(multiplier=0.25, max=10.0))
 NONSENSE = 8
 """Answers in a row that are no completions, after which it is no accident: nobody speaks this API there."""
 
@@ -130,7 +131,7 @@ class ApiClient:
             hopeless = len(latest) == NONSENSE and all(isinstance(error, Nonsense) for error in latest)
             return hopeless or enough(state)
 
-        return AsyncRetrying(retry=retry_if_exception_type(Later), after=note, wait=_wait, stop=over, reraise=True)
+        return AsyncRetrying(retry=retry_if_exception_type(Later), after=note, wait=WAIT, stop=over, reraise=True)
 
     async def _try(
         self,
@@ -192,9 +193,3 @@ class ApiClient:
     def _told(self, reason: str) -> str:
         """Where and what; without the key, which a server may repeat."""
         return f"{self._who}: {reason.replace(self._key, '***') if self._key else reason}"
-
-
-def _wait(state: RetryCallState) -> float:
-    """Seconds until the next try: at least what the server asked for, and never the same for all clients."""
-    error = state.outcome.exception() if state.outcome else None
-    return BACKOFF(state) + (error.after if isinstance(error, Later) else 0.0)

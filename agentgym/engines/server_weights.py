@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
-from agentgym.api.client import BACKOFF, ApiClient
+from agentgym.api.client import WAIT, ApiClient
 from agentgym.api.failures import ApiFailure, Later, Refusal
 from agentgym.api.wire import CacheReset, WeightInfo
 from agentgym.errors import ConfigError, EngineError
@@ -133,7 +133,7 @@ class ServerWeights:
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, Later)),
             before_sleep=note,
-            wait=BACKOFF,
+            wait=WAIT,
             stop=stop_before_delay(self._client.settings.patience),
             reraise=True,
         )
