@@ -25,7 +25,8 @@ from tenacity import (
 from agentgym.api.failures import SHOWN, Later, Nonsense, Refusal, Unfit
 from agentgym.api.settings import ApiSettings
 from agentgym.api.wire import Answer, Usage
-from agentgym.errors import BudgetSpent, ConfigError
+from agentgym.errors import BudgetSpent
+from agentgym.extras import need
 from agentgym.llm import Spent
 from agentgym.retry import wait
 
@@ -41,7 +42,7 @@ NONSENSE = 8
 
 class ApiClient:
     """Connections to one server. who: named in errors. Raises ConfigError for a key that is not set, and without
-    the package openai.
+    the extra `openai`.
 
     spent: what was used so far; of a stream that breaks off, what the server had told of by then. cached: prompt
     tokens that servers found in their caches; None until one tells.
@@ -54,10 +55,9 @@ class ApiClient:
         self._told_trouble = False
         self._key = settings.find_key(who)
         self._who = f"{who} at {settings.base_url}"
-        try:
-            from agentgym.api.transport import Transport
-        except ImportError as error:
-            raise ConfigError(f"{who} needs the package openai: pip install -e '.[openai]'") from error
+        need("agentgym.api.transport", "openai", who)
+        from agentgym.api.transport import Transport
+
         self._transport = Transport(settings.base_url, self._key, settings.timeout)
         self._room = asyncio.Semaphore(settings.concurrency)
         rate = settings.rate
