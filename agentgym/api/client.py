@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import msgspec
-from aiolimiter import AsyncLimiter
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -28,6 +27,7 @@ from agentgym.api.wire import Answer, Usage
 from agentgym.errors import BudgetSpent
 from agentgym.extras import need
 from agentgym.llm import Spent
+from agentgym.pace import pace
 from agentgym.retry import wait
 
 A = TypeVar("A", bound=Answer)
@@ -61,7 +61,7 @@ class ApiClient:
         self._transport = Transport(settings.base_url, self._key, settings.timeout)
         self._room = asyncio.Semaphore(settings.concurrency)
         rate = settings.rate
-        self._pace = AsyncLimiter(max(rate, 1.0), max(1.0, 1.0 / rate)) if rate else nullcontext()
+        self._pace = pace(rate) if rate else nullcontext()
 
     async def ask(
         self,

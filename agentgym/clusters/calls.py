@@ -7,6 +7,7 @@ import logging
 import os
 import textwrap
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,13 +86,15 @@ class Actor:
 
     def __init__(self, surroundings: Surroundings) -> None:
         surroundings.enter()
+        self._opened = AsyncExitStack()
 
     async def live(self) -> None:
         """Does not return: who waits for it is told at once when the actor is lost."""
         await asyncio.get_running_loop().create_future()
 
     async def close(self) -> None:
-        """Free what would outlive the process."""
+        """Free what was opened, which would outlive the process."""
+        await self._opened.aclose()
 
 
 def place(role: type[Actor], share: Share, group: Any, bundle: int) -> Any:

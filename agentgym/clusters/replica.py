@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,6 @@ class Replica(Actor):
     async def start(self, settings: Settings) -> dict[str, Facts]:
         """Load the models; facts by speaker."""
         run.check_components(settings)  # loads modules that objects from elsewhere may be of
-        self._opened = AsyncExitStack()
         self.model, _, policy, _, partners = await run.policy_here(settings, self._opened)
         self.engines: dict[str, Any] = {POLICY: policy, **partners}
         self._calls: dict[tuple[str, str], asyncio.Future[Sample]] = {}
@@ -76,8 +74,3 @@ class Replica(Actor):
         """The policy's, as the learner has them now."""
         weights.take(self.model, trained)
         await self.engines[POLICY].load(self.model, version)
-
-    async def close(self) -> None:
-        """See `Actor`."""
-        if opened := getattr(self, "_opened", None):
-            await opened.aclose()
