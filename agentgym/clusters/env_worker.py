@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentgym import run
-from agentgym.clusters.calls import Actor
+from agentgym.clusters.actor import Actor
 from agentgym.clusters.replica import POLICY, Facts
 from agentgym.clusters.routed_engine import RoutedEngine, Routes
 from agentgym.rollout.manager import Played

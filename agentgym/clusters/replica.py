@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym import run
 from agentgym.clusters import weights
-from agentgym.clusters.calls import Actor
+from agentgym.clusters.actor import Actor
 from agentgym.engine import Sample, Sampling
 from agentgym.types import Tokens
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Language, Status, check_size, run_seconds
-from agentgym.sandboxes.hosting.calls import Refused, Reply, WorkerLink
+from agentgym.sandboxes.hosting.worker_link import Refused, Reply, WorkerLink
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import LocalHost
