@@ -31,6 +31,11 @@ Value = (
 Row = tuple[Value, ...]
 
 
+def quoted(name: str) -> str:
+    """A name as both dialects write it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Rows of a result, or of a table. truncated: there are more rows, which were left out."""
@@ -105,9 +110,3 @@ class DatabaseHost(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-class DatabaseConfig(Protocol):
-    """A service config, shared by equality."""
-
-    async def open(self) -> DatabaseHost: ...

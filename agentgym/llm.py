@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -56,12 +56,4 @@ class Llm(Protocol):
 
     async def close(self) -> None:
         """Free what it holds; may be called twice."""
-        ...
-
-
-class LlmConfig(Hashable, Protocol):
-    """A frozen dataclass in `agentgym/llms/`."""
-
-    async def open(self) -> Llm:
-        """Raises ConfigError for what is missing on this side: a key, a package, a model."""
         ...

@@ -38,6 +38,12 @@ def run_seconds(timeout: float | None, default: float) -> float:
     return seconds
 
 
+def check_size(path: str, size: int, limit: int) -> None:
+    """Raises OSError for a file of more than `limit` bytes."""
+    if size > limit:
+        raise OSError(f"{path}: {size} bytes; a file may have {limit} here")
+
+
 class Forkable(Protocol):
     """Something whose state can branch."""
 

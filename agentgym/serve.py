@@ -9,6 +9,7 @@ from typing import Any
 
 from agentgym import config
 from agentgym.errors import UserError
+from agentgym.extras import need
 
 Say = Callable[[str], None]
 SERVERS = {
@@ -32,13 +33,7 @@ def serving(given: Mapping[str, Any], mcp: bool, say: Say) -> Coroutine[Any, Any
         raise UserError("serve takes tools= or env=, not both")
     package, settings = SERVERS[next((name for name in SERVERS if name in given), "sandbox")]
     found = config.convert(getattr(import_module(f"{package}.settings"), settings), given, "serve")
-    try:
-        server = import_module(f"{package}.server")
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"agentgym serve needs the extra `serve` (pip install -e '.[serve]'): there is no {error.name}"
-        ) from error
-    job: Coroutine[Any, Any, None] = server.serve(found, say)
+    job: Coroutine[Any, Any, None] = need(f"{package}.server", "serve", "agentgym serve").serve(found, say)
     return job
 
 

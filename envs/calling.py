@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
 from typing import TypeVar
 
-from agentgym.errors import AgentgymError, ConfigError, EnvError, ToolTimeout
+from agentgym.errors import AgentgymError, EnvError, ToolTimeout
 from agentgym.tooling.threads import Threads
 
 T = TypeVar("T")
@@ -39,15 +38,3 @@ class Caller:
 @cache
 def _threads(name: str) -> Threads:
     return Threads(name)
-
-
-def need(module: str, extra: str) -> ModuleType:
-    """An optional library; raises ConfigError that says how to install it."""
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{module} is needed, the extra `{extra}` (pip install -e '.[{extra}]'): there is no {error.name}"
-        ) from error

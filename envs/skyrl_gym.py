@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from agentgym.config import Spec
-from agentgym.envs.calling import Caller, need
+from agentgym.envs.calling import Caller
 from agentgym.envs.foreign import Answer, ForeignEnv, ForeignTurns
 from agentgym.errors import ConfigError, did_you_mean
+from agentgym.extras import need
 from agentgym.types import Message, Task
 
 if TYPE_CHECKING:

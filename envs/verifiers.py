@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym.config import Spec, build
 from agentgym.env import TaskSource
-from agentgym.envs.calling import need
 from agentgym.envs.foreign import Answer, ForeignEnv, ForeignTurns
 from agentgym.envs.tasks.source import task_source
+from agentgym.extras import need
 from agentgym.protocol import Dialogue
 from agentgym.tool import Call
 from agentgym.types import Message, Task

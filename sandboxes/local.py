@@ -13,10 +13,10 @@ from agentgym.errors import SandboxError
 from agentgym.sandbox import Protection
 
 if TYPE_CHECKING:
-    from agentgym.sandboxes.hosting.calls import WorkerLink
     from agentgym.sandboxes.hosting.cgroups import Cgroup, Cgroups
-    from agentgym.sandboxes.hosting.link import ForkServerLink
+    from agentgym.sandboxes.hosting.fork_server_link import ForkServerLink
     from agentgym.sandboxes.hosting.session import LocalSession
+    from agentgym.sandboxes.hosting.worker_link import WorkerLink
 
 OVERHEAD = 64  # processes of ours in a session's group, most of them while it branches
 STARTING_AT_ONCE = 16
@@ -153,7 +153,8 @@ class LocalHost:
 
     async def worker(self) -> WorkerLink:
         """A fresh worker, ready."""
-        from agentgym.sandboxes.hosting.calls import OutputLimits, WorkerLink
+        from agentgym.sandboxes.hosting.outputs import OutputLimits
+        from agentgym.sandboxes.hosting.worker_link import WorkerLink
 
         async with self._slots:
             server = await self._live_server()
@@ -167,7 +168,7 @@ class LocalHost:
 
     async def branches(self, worker: WorkerLink, count: int) -> list[WorkerLink]:
         """`worker` as it goes on, and count - 1 live forks of it."""
-        from agentgym.sandboxes.hosting.calls import Refused
+        from agentgym.sandboxes.hosting.worker_link import Refused
 
         async with self._slots:
             try:
@@ -196,7 +197,7 @@ class LocalHost:
 
     async def _live_server(self) -> ForkServerLink:
         """The fork server, a new one if it died; raises SandboxError."""
-        from agentgym.sandboxes.hosting.link import ForkServerLink
+        from agentgym.sandboxes.hosting.fork_server_link import ForkServerLink
 
         async with self._starting:
             if self._closed:

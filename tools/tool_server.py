@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from agentgym.errors import SandboxError, ToolError, ToolFailed, ToolTimeout
+from agentgym.retry import retry_after
 from agentgym.serving.address import check_url
 from agentgym.serving.token import find_token
 from agentgym.tool import Limits, ToolContext
@@ -140,10 +141,10 @@ class ToolServer:
             async with asyncio.timeout(seconds):
                 while True:
                     response = await http.post(PATH, json=body)
-                    after = response.headers.get("Retry-After", "")
-                    if response.status_code != 503 or not after.isdecimal():
+                    after = retry_after(response.headers)
+                    if response.status_code != 503 or after is None:
                         break
-                    await asyncio.sleep(float(after) * random.uniform(0.5, 1.5))
+                    await asyncio.sleep(after * random.uniform(0.5, 1.5))
             response.raise_for_status()
             return response.json()
         except TimeoutError as error:

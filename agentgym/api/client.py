@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import msgspec
-from aiolimiter import AsyncLimiter
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -25,22 +24,25 @@ from tenacity import (
 from agentgym.api.failures import SHOWN, Later, Nonsense, Refusal, Unfit
 from agentgym.api.settings import ApiSettings
 from agentgym.api.wire import Answer, Usage
-from agentgym.errors import BudgetSpent, ConfigError
+from agentgym.errors import BudgetSpent
+from agentgym.extras import need
 from agentgym.llm import Spent
+from agentgym.pace import pace
+from agentgym.retry import wait
 
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
 
 log = logging.getLogger("agentgym")
 
-BACKOFF = wait_random_exponential(multiplier=0.25, max=10.0)
+WAIT = wait(wait_random_exponential(multiplier=0.25, max=10.0))
 NONSENSE = 8
 """Answers in a row that are no completions, after which it is no accident: nobody speaks this API there."""
 
 
 class ApiClient:
     """Connections to one server. who: named in errors. Raises ConfigError for a key that is not set, and without
-    the package openai.
+    the extra `openai`.
 
     spent: what was used so far; of a stream that breaks off, what the server had told of by then. cached: prompt
     tokens that servers found in their caches; None until one tells.
@@ -53,14 +55,13 @@ class ApiClient:
         self._told_trouble = False
         self._key = settings.find_key(who)
         self._who = f"{who} at {settings.base_url}"
-        try:
-            from agentgym.api.transport import Transport
-        except ImportError as error:
-            raise ConfigError(f"{who} needs the package openai: pip install -e '.[openai]'") from error
+        need("agentgym.api.transport", "openai", who)
+        from agentgym.api.transport import Transport
+
         self._transport = Transport(settings.base_url, self._key, settings.timeout)
         self._room = asyncio.Semaphore(settings.concurrency)
         rate = settings.rate
-        self._pace = AsyncLimiter(max(rate, 1.0), max(1.0, 1.0 / rate)) if rate else nullcontext()
+        self._pace = pace(rate) if rate else nullcontext()
 
     async def ask(
         self,
@@ -130,7 +131,7 @@ class ApiClient:
             hopeless = len(latest) == NONSENSE and all(isinstance(error, Nonsense) for error in latest)
             return hopeless or enough(state)
 
-        return AsyncRetrying(retry=retry_if_exception_type(Later), after=note, wait=_wait, stop=over, reraise=True)
+        return AsyncRetrying(retry=retry_if_exception_type(Later), after=note, wait=WAIT, stop=over, reraise=True)
 
     async def _try(
         self,
@@ -192,9 +193,3 @@ class ApiClient:
     def _told(self, reason: str) -> str:
         """Where and what; without the key, which a server may repeat."""
         return f"{self._who}: {reason.replace(self._key, '***') if self._key else reason}"
-
-
-def _wait(state: RetryCallState) -> float:
-    """Seconds until the next try: at least what the server asked for, and never the same for all clients."""
-    error = state.outcome.exception() if state.outcome else None
-    return BACKOFF(state) + (error.after if isinstance(error, Later) else 0.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from agentgym.retry import SentAway
+
 Fault = Literal["settings", "request", "context", "filtered"]
 """Whose it is: of what the run was told (a key, a model, an address), of this request, of a conversation that is
 too long, of one that a filter takes offence at."""
@@ -16,13 +18,12 @@ class ApiFailure(Exception):
     """There is no answer."""
 
 
-class Later(ApiFailure):
-    """There may be one to the next try. after: seconds the server wants to be left alone for. status: HTTP's, of a
-    server that said so; 0 where it said nothing."""
+class Later(ApiFailure, SentAway):
+    """There may be one to the next try. status: HTTP's, of a server that said so; 0 where it said nothing."""
 
     def __init__(self, reason: str, after: float = 0.0, status: int = 0) -> None:
-        super().__init__(reason)
-        self.after, self.status = after, status
+        super().__init__(reason, after)
+        self.status = status
 
 
 class Nonsense(Later):

@@ -14,11 +14,13 @@ from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Sandbox, SandboxConfig, SandboxHost
 
 FLOOD = 32 << 20
+DEADLINE = 60.0
+"""Seconds for a check."""
 
 
-async def check_sandbox(config: SandboxConfig, deadline: float = 60.0) -> list[CheckResult]:
-    """Every check on `config`. deadline: seconds each."""
-    return await run_checks(config, CHECKS, deadline)
+async def check_sandbox(config: SandboxConfig) -> list[CheckResult]:
+    """Every check on `config`."""
+    return await run_checks(config, CHECKS, DEADLINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,16 @@ BLOCKED = 0.4
 SHOWN = 60
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What APIs and chat templates take for a function's name."""
+DEADLINE = 120.0
+"""Seconds for a check."""
 
 
-async def check_tool(toolset: Toolset, deadline: float = 120.0) -> list[CheckResult]:
-    """Every check on a toolset, unless it does not even answer. deadline: seconds each."""
-    first = await run_checks(toolset, FIRST, deadline)
+async def check_tool(toolset: Toolset) -> list[CheckResult]:
+    """Every check on a toolset, unless it does not even answer."""
+    first = await run_checks(toolset, FIRST, DEADLINE)
     if not first[-1].ok:
         return first
-    return first + await run_checks(toolset, CHECKS, deadline)
+    return first + await run_checks(toolset, CHECKS, DEADLINE)
 
 
 @dataclass(frozen=True, slots=True)

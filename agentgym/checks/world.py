@@ -14,6 +14,7 @@ from agentgym.services import Services
 from agentgym.types import Observation
 
 SILENT_TURNS = 64
+SEEDS = range(16)
 
 
 class Episode(NamedTuple):
@@ -101,15 +102,15 @@ class Middle:
         return env
 
 
-async def find_middle(world: World, seeds: range = range(16)) -> Middle:
+async def find_middle(world: World) -> Middle:
     """After the demonstrator's first action in the first episode that outlives it, else at a start."""
     env = world.make()
-    for seed in seeds:
+    for seed in SEEDS:
         await env.reset(seed=seed)
         action = _first_action(env, seed)
         if not over(await env.step(action)):
             return Middle(seed, (action,), action)
-    return Middle(seeds[0], (), action)
+    return Middle(SEEDS[0], (), action)
 
 
 def _first_action(env: Env, seed: int) -> str:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.exceptions import (
@@ -19,16 +14,8 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from agentgym.errors import ClusterError
-
-if TYPE_CHECKING:
-    from agentgym.clusters.ray import Share
-
-AT_ONCE = 100_000
-"""Calls that an actor may have under way; others would wait, also those that cancel or close."""
-
 
 WORDS = 120
 """Letters of what ray says of a loss; the rest is for its own logs."""
@@ -56,51 +43,3 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if line.startswith("The actor is dead because")), "")
     return textwrap.shorten(told or (lines[0] if lines else type(error).__name__), WORDS)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What actors share with the command line where their machine has it: the folder that relative paths begin in,
-    and agentgym's variables."""
-
-    folder: Path
-    variables: Mapping[str, str]
-
-    @classmethod
-    def here(cls) -> Surroundings:
-        """This process's."""
-        return cls(Path.cwd(), {k: v for k, v in os.environ.items() if k.startswith("AGENTGYM_")})
-
-    def enter(self) -> None:
-        """Make them this process's own."""
-        if self.folder.is_dir():
-            os.chdir(self.folder)
-        os.environ.update(self.variables)
-        logging.basicConfig(format="agentgym: %(message)s")
-        logging.getLogger("agentgym").setLevel(logging.INFO)
-
-
-class Actor:
-    """What all actors have."""
-
-    def __init__(self, surroundings: Surroundings) -> None:
-        surroundings.enter()
-
-    async def live(self) -> None:
-        """Does not return: who waits for it is told at once when the actor is lost."""
-        await asyncio.get_running_loop().create_future()
-
-    async def close(self) -> None:
-        """Free what would outlive the process."""
-
-
-def place(role: type[Actor], share: Share, group: Any, bundle: int) -> Any:
-    """A new actor in a bundle of a placement group; it is there once there is room."""
-    where = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=bundle)
-    here = Surroundings.here()
-    if not share.gpus:  # ray lets such an actor see all of them
-        here = replace(here, variables={**here.variables, "CUDA_VISIBLE_DEVICES": ""})
-    remote: Any = ray.remote(role)
-    return remote.options(
-        num_cpus=share.cpus, num_gpus=share.gpus, max_concurrency=AT_ONCE, scheduling_strategy=where
-    ).remote(here)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentgym import opening, run
-from agentgym.clusters.calls import Actor
+from agentgym.clusters.actor import Actor
 from agentgym.clusters.replica import POLICY, Facts
 from agentgym.clusters.routed_engine import RoutedEngine, Routes
 from agentgym.rollout.manager import Played
@@ -57,7 +56,6 @@ class EnvWorker(Actor):
             name: RoutedEngine(self._routes, known, name, f"{own}:{name}:") for name, known in facts.items()
         }
         policy = engines.pop(POLICY)
-        self._opened = AsyncExitStack()
         self._make = await self._opened.enter_async_context(
             opening.open_managers(settings, env, opening.Models(None, tokenizer, policy, Chat(tokenizer), engines))
         )
@@ -80,8 +78,3 @@ class EnvWorker(Actor):
         # One of each kind, since some remember earlier groups.
         strategy = self._strategies.setdefault(repr(job.strategy), job.strategy)
         return await manager.play_groups(strategy, [(job.id, job.task)], [job.seed], job.group_size)
-
-    async def close(self) -> None:
-        """See `Actor`."""
-        if opened := getattr(self, "_opened", None):
-            await opened.aclose()

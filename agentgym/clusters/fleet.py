@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
 
-from agentgym.clusters.calls import Actor, Lost, answer, place
+from agentgym.clusters.actor import Actor, place
+from agentgym.clusters.calls import Lost, answer
 from agentgym.errors import ClusterError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from agentgym.clusters.calls import Lost, answer, place
+from agentgym.clusters.actor import place
+from agentgym.clusters.calls import Lost, answer
 from agentgym.clusters.connection import connected
 from agentgym.clusters.fleet import clear_rooms, room
 from agentgym.clusters.folder import SharedFolder, shared

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentgym import run
-from agentgym.clusters.calls import Actor, Surroundings
+from agentgym.clusters.actor import Actor, Surroundings
 
 if TYPE_CHECKING:
     from agentgym.clusters.folder import SharedFolder

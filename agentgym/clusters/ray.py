@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentgym.config import build
 from agentgym.errors import ConfigError
+from agentgym.extras import need
 
 if TYPE_CHECKING:
     from agentgym.cluster import Policy
@@ -77,10 +78,7 @@ class Ray:
         return await train(self, settings, path, reporter)
 
     def _check(self, settings: Settings, peers: Peers) -> None:
-        try:
-            import ray  # noqa: F401
-        except ImportError as error:
-            raise ConfigError(f"cluster ray needs the package ray: pip install -e '.[ray]' ({error})") from error
+        need("ray", "ray", "cluster ray")
         if peers.size > 1:
             raise ConfigError("cluster ray starts its own processes, and one of them learns: leave torchrun out")
         if settings.deterministic:

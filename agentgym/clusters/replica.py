@@ -6,13 +6,13 @@ import asyncio
 import os
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentgym import opening, run
 from agentgym.clusters import weights
-from agentgym.clusters.calls import Actor
+from agentgym.clusters.actor import Actor
 from agentgym.engine import Sample, Sampling
 from agentgym.errors import EngineDead
 from agentgym.types import Tokens
@@ -38,7 +38,6 @@ class Replica(Actor):
     async def start(self, settings: Settings) -> dict[str, Facts]:
         """Load the models; facts by speaker."""
         run.check_components(settings)  # loads modules that objects from elsewhere may be of
-        self._opened = AsyncExitStack()
         models = await opening.models_here(opening.aside(settings), self._opened)
         self.model, self.engines = models.model, {POLICY: models.engine, **models.partners}
         self._calls: dict[tuple[str, str], asyncio.Future[Sample]] = {}
@@ -92,8 +91,3 @@ class Replica(Actor):
         except EngineDead:
             traceback.print_exc()
             os._exit(1)
-
-    async def close(self) -> None:
-        """See `Actor`."""
-        if opened := getattr(self, "_opened", None):
-            await opened.aclose()

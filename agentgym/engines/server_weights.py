@@ -8,17 +8,15 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urljoin
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
-from agentgym.api.client import BACKOFF, ApiClient
+from agentgym.api.client import WAIT, ApiClient
 from agentgym.api.failures import ApiFailure, Later, Refusal
 from agentgym.api.wire import CacheReset, WeightInfo
 from agentgym.errors import ConfigError, EngineError
-
-T = TypeVar("T")
 
 HOW = "start vLLM with VLLM_SERVER_DEV_MODE=1 (docs/api_models.md says how)"
 
@@ -133,7 +131,7 @@ class ServerWeights:
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, Later)),
             before_sleep=note,
-            wait=BACKOFF,
+            wait=WAIT,
             stop=stop_before_delay(self._client.settings.patience),
             reraise=True,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
@@ -66,20 +67,19 @@ class Connection:
             raise
 
     async def _begin(self, again: bool) -> Session:
-        tries = TRIES if again else 1  # what fails the first time is mostly not there at all
-        for tried in range(1, tries + 1):
-            if self._unanswered:
-                await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._unanswered - 1)))
-            self._unanswered += 1
-            try:
-                session = await Session.open(self.server)
-            except ToolFailed:
-                if tried == tries:
-                    raise
-            else:
-                self._sessions = [other for other in self._sessions if not other.ended] + [session]
-                return session
-        raise AssertionError("the last try returns or raises")
+        """again: after another one; what fails the first time is mostly not there at all, and not tried anew."""
+        for _ in range(TRIES - 1 if again else 0):
+            with suppress(ToolFailed):
+                return await self._open()
+        return await self._open()
+
+    async def _open(self) -> Session:
+        if self._unanswered:
+            await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._unanswered - 1)))
+        self._unanswered += 1
+        session = await Session.open(self.server)
+        self._sessions = [other for other in self._sessions if not other.ended] + [session]
+        return session
 
     async def close(self) -> None:
         """End the session, or what begins one; may be called twice."""

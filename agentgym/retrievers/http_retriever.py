@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from agentgym.errors import ToolFailed, ToolTimeout
 from agentgym.retriever import Hit
 from agentgym.retrievers.batcher import Batcher
 from agentgym.retrievers.wire import PATH, Asked, from_answer
+from agentgym.retry import SentAway, retry_after, wait
 from agentgym.serving.token import find_token
 
 if TYPE_CHECKING:
@@ -29,20 +24,19 @@ if TYPE_CHECKING:
 
 LATER = (429, 502, 503, 504)
 """Answers of a server, or of what stands before it, that has no time now."""
-BACKOFF = wait_random_exponential(multiplier=0.1, max=2.0)
+WAIT = wait(wait_random_exponential(multiplier=0.1, max=2.0))
 SHOWN = 200
 """Characters of an answer that an error quotes."""
 
 _log = logging.getLogger(__name__)
 
 
-class Later(Exception):
-    """There was no answer, and may be one to the next try. after: seconds the server wants to be left alone for.
-    slow: time ran out."""
+class Later(SentAway):
+    """slow: time ran out."""
 
     def __init__(self, reason: str, after: float = 0.0, slow: bool = False) -> None:
-        super().__init__(reason)
-        self.after, self.slow = after, slow
+        super().__init__(reason, after)
+        self.slow = slow
 
 
 class HttpRetriever:
@@ -118,7 +112,7 @@ class HttpRetriever:
     async def _ask(self, method: str, body: bytes = b"") -> httpx.Response:
         """The answer of a server that has time; raises ToolFailed when it has none for as long as anyone waits."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Later), wait=_wait, stop=stop_after_delay(self._patience), reraise=True
+            retry=retry_if_exception_type(Later), wait=WAIT, stop=stop_after_delay(self._patience), reraise=True
         )
         try:
             return await retrying(self._try, method, body)
@@ -146,8 +140,7 @@ class HttpRetriever:
         except httpx.RequestError as error:
             raise ToolFailed(f"{self.description}: {type(error).__name__}: {error}") from error
         if response.status_code in LATER:
-            after = response.headers.get("Retry-After", "")
-            raise Later(_shown(response), float(after) if after.isdecimal() else 0.0)
+            raise Later(_shown(response), retry_after(response.headers) or 0.0)
         return response
 
     def _unfit(self, response: httpx.Response, why: str = "") -> ToolFailed:
@@ -156,9 +149,3 @@ class HttpRetriever:
 
 def _shown(response: httpx.Response) -> str:
     return f"{response.status_code} {response.reason_phrase}: {response.text[:SHOWN]!r}"
-
-
-def _wait(state: RetryCallState) -> float:
-    """Seconds until the next try: at least what the server asked for, and never the same for all clients."""
-    error = state.outcome.exception() if state.outcome else None
-    return BACKOFF(state) + (error.after if isinstance(error, Later) else 0.0)

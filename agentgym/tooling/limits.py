@@ -127,7 +127,7 @@ def _gates(limits: Limits) -> tuple[asyncio.Semaphore | AsyncLimiter, ...]:
     if limits.concurrency is not None:
         gates.append(asyncio.Semaphore(limits.concurrency))
     if limits.rate is not None:
-        from aiolimiter import AsyncLimiter
+        from agentgym.pace import pace
 
-        gates.append(AsyncLimiter(max(limits.rate, 1.0), max(1.0, 1.0 / limits.rate)))
+        gates.append(pace(limits.rate))
     return tuple(gates)

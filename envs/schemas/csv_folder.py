@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentgym.database import Dialect
+from agentgym.database import Dialect, quoted
 from agentgym.envs.schemas.read_schema import read_schema
-from agentgym.envs.schemas.schema import connect, errors, quoted
+from agentgym.envs.schemas.schema import connect, errors
 from agentgym.envs.schemas.write_script import write_script
 from agentgym.errors import TaskError
 

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agentgym.envs.schemas.schema import Column, Connection, Schema, Table, connect, errors, quoted
+from agentgym.database import quoted
+from agentgym.envs.schemas.schema import Column, Connection, Schema, Table, connect, errors
 from agentgym.errors import TaskError
 
 POOL = 60

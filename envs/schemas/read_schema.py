@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from agentgym.database import Dialect
-from agentgym.envs.schemas.schema import Column, Connection, Key, Link, Schema, Table, quoted
+from agentgym.database import Dialect, quoted
+from agentgym.envs.schemas.schema import Column, Connection, Key, Link, Schema, Table
 
 
 def read_schema(connection: Connection, dialect: Dialect) -> Schema:

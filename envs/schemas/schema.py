@@ -115,8 +115,3 @@ def opened(template: Template) -> Connection:
 def run_script(connection: Any, dialect: Dialect, script: str) -> None:
     """Run statements, the last of which ends like the others."""
     connection.executescript(script) if dialect == "sqlite" else connection.execute(script)
-
-
-def quoted(name: str) -> str:
-    """A name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'

@@ -6,7 +6,8 @@ import datetime
 from decimal import Decimal
 from typing import Any
 
-from agentgym.envs.schemas.schema import Connection, Schema, quoted
+from agentgym.database import quoted
+from agentgym.envs.schemas.schema import Connection, Schema
 
 
 def write_script(schema: Schema, connection: Connection) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentgym.env import Split
-from agentgym.envs.calling import need
 from agentgym.envs.tasks.splits import make_tasks
 from agentgym.errors import ConfigError, did_you_mean
+from agentgym.extras import need
 from agentgym.types import Task
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentgym.env import Split
-from agentgym.envs.calling import need
 from agentgym.errors import TaskError
+from agentgym.extras import need
 from agentgym.types import Task
 
 

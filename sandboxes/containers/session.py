@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import ExecResult, Language, Status, run_seconds
+from agentgym.sandbox import ExecResult, Language, Status, check_size, run_seconds
 from agentgym.sandboxes.containers.container import Container, Overdue, remove_abandoned
 from agentgym.sandboxes.containers.gateway_client import Gone
 from agentgym.sandboxes.containers.pool import ContainerPool
@@ -140,7 +140,7 @@ class DockerSession:
 
     async def write(self, path: str, data: bytes) -> None:
         """Put a file into the working directory, folders included; raises OSError."""
-        self._check_size(path, len(data))
+        check_size(path, len(data), self._host.config.file_limit)
         await self._file("write", path, data=base64.b64encode(data).decode())
 
     async def read(self, path: str) -> bytes:
@@ -150,7 +150,7 @@ class DockerSession:
             data = base64.b64decode(reply["data"], validate=True)
         except (KeyError, TypeError, ValueError) as error:
             raise OSError(f"{path}: the session sent no file") from error
-        self._check_size(path, len(data))
+        check_size(path, len(data), self._host.config.file_limit)
         return data
 
     async def fork(self) -> DockerSession:
@@ -176,11 +176,6 @@ class DockerSession:
         await self._leave()  # a call in flight ends with it, and only then gives up the lock
         async with self._lock:
             self._host.sessions.discard(self)
-
-    def _check_size(self, path: str, size: int) -> None:
-        limit = self._host.config.file_limit
-        if size > limit:
-            raise OSError(f"{path}: {size} bytes; a file may have {limit} here")
 
     async def _file(self, do: str, path: str, **fields: Any) -> dict[str, Any]:
         config = self._host.config

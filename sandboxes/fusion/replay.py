@@ -1,25 +1,22 @@
 """A session for machines that keep none: runs its whole log in one interpreter, all but the last step muted.
 
-Sent as text, with a call of `main` below it, so it is one file that uses the standard library only. Both streams
-get the nonce where the last step begins; after it, stderr gets the nonce and how it ended, as JSON.
+Sent as text, after `inside/programs.py` and with a call of `main` below it: it imports the standard library only.
+Both streams get the nonce where the last step begins; after it, stderr gets the nonce and how it ended, as JSON.
 """
 
 from __future__ import annotations
 
-import ast
 import base64
 import json
-import linecache
 import os
 import random
-import subprocess
 import sys
 import time
-import traceback
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-SHELLS = {"bash": ["bash", "-c"], "node": ["node", "-e"]}
+if TYPE_CHECKING:
+    from agentgym.sandboxes.inside.programs import execute, flush, report, run_process
 
 
 def main(nonce: str, steps_file: str) -> None:
@@ -81,12 +78,8 @@ def perform(step: dict[str, Any], number: int, namespace: dict[str, Any], home: 
     if "path" in step:
         return file_step(os.path.join(home, step["path"]), step.get("data"))
     if step["language"] == "python":
-        return {"status": run(step["code"], f"<run {number}>", namespace)}
-    try:
-        words = [*SHELLS[step["language"]], step["code"]]
-        return {"status": "error" if subprocess.run(words, stdin=subprocess.DEVNULL).returncode else "ok"}
-    except FileNotFoundError:
-        return {"status": "absent"}
+        return {"status": run_python(step["code"], f"<run {number}>", namespace)}
+    return {"status": run_process(step["language"], step["code"])}
 
 
 def file_step(path: str, data: str | None) -> dict[str, Any]:
@@ -102,8 +95,9 @@ def file_step(path: str, data: str | None) -> dict[str, Any]:
     return {"status": "ok"}
 
 
-def run(code: str, filename: str, namespace: dict[str, Any]) -> str:
-    """Run a program and report; its status. Leaves the interpreter with a program that does."""
+def run_python(code: str, filename: str, namespace: dict[str, Any]) -> str:
+    """Run a program and report; its status. Leaves the interpreter with a program that does, by 0 or 1: a higher
+    code is taken for a signal's."""
     status = "ok"
     try:
         execute(code, filename, namespace)
@@ -116,36 +110,6 @@ def run(code: str, filename: str, namespace: dict[str, Any]) -> str:
         status = "oom"
     except BaseException as error:
         status = "error"
-        summary = traceback.TracebackException.from_exception(error)
-        own_frames(summary)
-        print("".join(summary.format()), end="", file=sys.stderr)
+        report(error)
     flush()
     return status
-
-
-def execute(code: str, filename: str, namespace: dict[str, Any]) -> None:
-    """Run a program; like a notebook, show the value of a last expression."""
-    linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
-    tree = ast.parse(code, filename)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, filename, "exec", dont_inherit=True), namespace)
-    if isinstance(last, ast.Expr):
-        expression = ast.Expression(last.value)
-        sys.displayhook(eval(compile(expression, filename, "eval", dont_inherit=True), namespace))
-
-
-def own_frames(error: traceback.TracebackException | None) -> None:
-    """Keep the program's own frames of a traceback."""
-    while error is not None:
-        error.stack[:] = [frame for frame in error.stack if frame.filename.startswith("<run ")]
-        own_frames(error.__cause__)
-        error = error.__context__
-
-
-def flush() -> None:
-    """Empty the streams, whatever the program put in their place."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:
-            continue  # the program closed or replaced it: its own affair

@@ -18,7 +18,11 @@ from agentgym.sandboxes.remote.client import Client
 if TYPE_CHECKING:
     from agentgym.sandboxes.sandbox_fusion import SandboxFusion
 
-REPLAY = Path(__file__).with_name("replay.py").read_text(encoding="utf-8")
+REPLAY = "".join(
+    f"exec(compile({Path(__file__).parent.joinpath(file).read_text(encoding='utf-8')!r}, 'replay', 'exec'))\n"
+    for file in ("../inside/programs.py", "replay.py")
+)
+"""Each file is compiled alone, for it begins with an import from `__future__`."""
 CAPTURED = (1 << 20) - 4096
 """Bytes of a stream that the server keeps, but for what marks the place."""
 STARTUP = 1.0
@@ -55,7 +59,7 @@ class FusionHost:
         file = f".steps-{nonce}.json"
         body = {
             "language": "python",
-            "code": f"{REPLAY}\n\nmain({nonce!r}, {file!r})\n",
+            "code": f"{REPLAY}main({nonce!r}, {file!r})\n",
             "run_timeout": seconds,
             "memory_limit_MB": self.config.memory_mb,
             "files": {file: base64.b64encode(json.dumps(steps).encode()).decode()},

@@ -6,45 +6,6 @@ import os
 import socket
 from contextlib import ExitStack
 
-CHUNK = 65536
-
-
-class Bounded:
-    """A non-blocking descriptor read into memory up to a limit in bytes."""
-
-    def __init__(self, descriptor: int, limit: int) -> None:
-        self.descriptor = descriptor
-        self.limit = limit
-        self.data = bytearray()
-        self.ended = False
-
-    def read(self) -> bool:
-        """Take one chunk; False when there was nothing to take."""
-        try:
-            chunk = os.read(self.descriptor, CHUNK)
-        except BlockingIOError:
-            return False
-        except ConnectionResetError:
-            chunk = b""
-        self.data += chunk
-        self.ended = not chunk
-        return bool(chunk)
-
-    def drain(self) -> None:
-        """Take what is there now, at most to the limit."""
-        while not self.full and self.read():
-            pass
-
-    @property
-    def full(self) -> bool:
-        """More than the limit has come."""
-        return len(self.data) > self.limit
-
-    def take(self) -> bytes:
-        """What has come, capped, leaving nothing."""
-        data, self.data = bytes(self.data[: self.limit]), bytearray()
-        return data
-
 
 class Ends:
     """control: messages with the keeper. channel: requests and replies. out, err: what programs print.

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from agentgym.errors import SandboxError
-from agentgym.sandbox import ExecResult, Language, Status, run_seconds
-from agentgym.sandboxes.hosting.calls import Refused, Reply, WorkerLink
+from agentgym.sandbox import ExecResult, Language, Status, check_size, run_seconds
+from agentgym.sandboxes.hosting.worker_link import Refused, Reply, WorkerLink
 
 if TYPE_CHECKING:
     from agentgym.sandboxes.local import LocalHost
@@ -80,7 +80,7 @@ class LocalSession:
 
     async def write(self, path: str, data: bytes) -> None:
         """Put a file into the working directory, folders included; raises OSError."""
-        self._check_size(path, len(data))
+        check_size(path, len(data), self._host.config.file_limit)
         await self._file({"path": path, "data": base64.b64encode(data).decode()})
 
     async def read(self, path: str) -> bytes:
@@ -90,7 +90,7 @@ class LocalSession:
             data = base64.b64decode(message["data"], validate=True)
         except (KeyError, TypeError, ValueError) as error:
             raise OSError(f"{path}: the session sent no file") from error
-        self._check_size(path, len(data))
+        check_size(path, len(data), self._host.config.file_limit)
         return data
 
     async def fork(self) -> LocalSession:
@@ -195,11 +195,6 @@ class LocalSession:
         """Forks held back are of a state that is over."""
         reserve, self._reserve, self._forks_of_state = self._reserve, [], 0
         await asyncio.gather(*(worker.close() for worker in reserve))
-
-    def _check_size(self, path: str, size: int) -> None:
-        limit = self._host.config.file_limit
-        if size > limit:
-            raise OSError(f"{path}: {size} bytes; a file may have {limit} here")
 
     async def _file(self, request: dict[str, Any]) -> dict[str, Any]:
         async with self._lock:

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import functools
 import struct
+from collections.abc import Callable
 
 from .kernel import MACHINE, check, libc
 
@@ -150,11 +151,16 @@ def verdict(name: str) -> list[bytes]:
     return [REFUSE]
 
 
+def beginning() -> list[bytes]:
+    """Of every filter: no calls but this machine's, and then the number of the call."""
+    architecture, _ = ARCHITECTURES[MACHINE]
+    code = [instruction(LOAD, 4), instruction(EQUAL, architecture, 1, 0), instruction(RETURN, KILL)]
+    return [*code, instruction(LOAD, 0), instruction(AT_LEAST, 0x40000000, 0, 1), ABSENT]  # x32
+
+
 def program() -> bytes:
     """The filter for this machine."""
-    architecture, column = ARCHITECTURES[MACHINE]
-    code = [instruction(LOAD, 4), instruction(EQUAL, architecture, 1, 0), instruction(RETURN, KILL)]
-    code += [instruction(LOAD, 0), instruction(AT_LEAST, 0x40000000, 0, 1), ABSENT]  # x32
+    code, column = beginning(), ARCHITECTURES[MACHINE][1]
     for name, numbers in NUMBERS.items():
         if numbers[column] >= 0:
             body = verdict(name)
@@ -163,19 +169,15 @@ def program() -> bytes:
 
 
 @functools.cache
-def compiled() -> ctypes.Array[ctypes.c_char]:
-    """The filter as the kernel takes it; made once, before there are workers."""
+def compiled(program: Callable[[], bytes]) -> ctypes.Array[ctypes.c_char]:
+    """A filter as the kernel takes it; made once, before there are workers."""
     code = program()
     return ctypes.create_string_buffer(code, len(code))
 
 
-def install() -> None:
-    """Put this process and all that it will start under the filter."""
-    load(compiled())
-
-
-def load(buffer: ctypes.Array[ctypes.c_char]) -> None:
-    """Put them under any filter, given as the kernel takes it."""
+def install(program: Callable[[], bytes] = program) -> None:
+    """Put this process and all that it will start under a filter."""
+    buffer = compiled(program)
     head = struct.pack("=H6xQ", len(buffer) // 8, ctypes.addressof(buffer))
     number = NUMBERS["seccomp"][ARCHITECTURES[MACHINE][1]]
     check(libc.syscall(number, SECCOMP_SET_MODE_FILTER, 0, head), "seccomp")

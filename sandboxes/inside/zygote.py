@@ -49,7 +49,7 @@ def live(config: dict[str, Any], server: socket.socket) -> NoReturn:
         __import__(module)
     prepare()
     if config["seccomp"]:
-        seccomp.compiled()
+        seccomp.compiled(seccomp.program)
     config["address_space"] = config["memory"] + mapped()
     gc.collect()
     gc.freeze()  # the collector would otherwise touch, and so copy, every shared page

@@ -9,20 +9,13 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from agentgym.errors import SandboxError
+from agentgym.retry import SentAway, retry_after, wait
 from agentgym.sandboxes.remote.wire import REQUEST_ID, RETRIED, from_json
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 30.0
 """How long, beyond what the call itself takes, nothing may arrive before the connection is taken for dead."""
-BACKOFF = wait_random_exponential(multiplier=0.1, max=5.0)
-
-
-class Refused(Exception):
-    """The server did nothing, and may do it later. after: seconds it wants to be left alone for."""
-
-    def __init__(self, reason: str, after: float) -> None:
-        super().__init__(reason)
-        self.after = after
+WAIT = wait(wait_random_exponential(multiplier=0.1, max=5.0))
 
 
 class Client:
@@ -64,7 +57,7 @@ class Client:
             failures[0] = f": {_reason(state)}"
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type((httpx.TransportError, Refused)), wait=_wait, before_sleep=note
+            retry=retry_if_exception_type((httpx.TransportError, SentAway)), wait=WAIT, before_sleep=note
         )
         headers = {REQUEST_ID: request_id} if request_id else {}
         async with self._lines:
@@ -88,7 +81,7 @@ class Client:
             return response
         error = self._error(response)
         if response.status_code in RETRIED:
-            raise Refused(str(error), _retry_after(response))
+            raise SentAway(str(error), retry_after(response.headers) or 0.0)
         raise error
 
     def _error(self, response: httpx.Response) -> SandboxError | OSError:
@@ -99,18 +92,6 @@ class Client:
             return SandboxError(f"{self.url} answered {text}")
 
 
-def _wait(state: RetryCallState) -> float:
-    """Seconds until the next try: at least what the server asked for, and never the same for all clients."""
-    error = state.outcome.exception() if state.outcome else None
-    return BACKOFF(state) + (error.after if isinstance(error, Refused) else 0.0)
-
-
 def _reason(state: RetryCallState) -> str:
     error = state.outcome.exception() if state.outcome else None
     return str(error) or type(error).__name__
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Retry-After in seconds; 0 where it is absent or a date."""
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() else 0.0

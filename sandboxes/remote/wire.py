@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Language
@@ -12,17 +12,6 @@ REQUEST_ID = "Idempotency-Key"
 """Header of every request that changes something: an id made by the client. The server works on an id once, and
 answers a repeated request with the first one's result. A request that makes a session gives it its id."""
 
-Kind = Literal["request", "denied", "lost", "too_large", "os", "busy", "sandbox", "unavailable"]
-STATUS: dict[Kind, int] = {
-    "request": 400,
-    "denied": 401,
-    "lost": 404,
-    "too_large": 413,
-    "os": 422,
-    "busy": 429,
-    "sandbox": 500,
-    "unavailable": 503,
-}
 RETRIED = (429, 502, 503, 504)
 """Answers after which nothing has been done, so that the same request may be sent again."""
 
@@ -60,25 +49,16 @@ class Run:
     output_limit: int | None = None
 
 
-class Problem(SandboxError):
-    """What the server refuses or has lost, as its client will see it."""
-
-    def __init__(self, kind: Kind, detail: str) -> None:
-        super().__init__(detail)
-        self.kind: Kind = kind
-
-
 def to_json(error: SandboxError | OSError) -> tuple[int, dict[str, Any]]:
     """The status and body that tell the client of `error`."""
     if isinstance(error, OSError):
         parts = {"errno": error.errno, "strerror": error.strerror, "filename": error.filename}
-        return STATUS["os"], {"error": "os", "detail": str(error), **parts}
-    kind: Kind = error.kind if isinstance(error, Problem) else "sandbox"
-    return STATUS[kind], {"error": kind, "detail": str(error)}
+        return 422, {"error": "os", "detail": str(error), **parts}
+    return 500, {"error": "sandbox", "detail": str(error)}
 
 
 def from_json(body: dict[str, Any]) -> SandboxError | OSError:
-    """The error that `to_json` was given, with the same text; a Problem is a SandboxError here."""
+    """The error that `to_json` was given, with the same text; what the server refuses is a SandboxError here."""
     if body["error"] != "os":
         return SandboxError(body["detail"])
     if isinstance(body.get("errno"), int):

@@ -13,6 +13,6 @@
     GET    /v1/sessions/ID/file?path=PATH
     DELETE /v1/sessions/ID
 
-`agentgym.sandboxes.remote.wire` has the bodies and the errors. It speaks plain HTTP: between machines, put it
-behind something that speaks TLS.
+`agentgym.sandboxes.remote.wire` has the bodies and the errors, `agentgym.serving.problem` what is refused. It
+speaks plain HTTP: between machines, put it behind something that speaks TLS.
 """

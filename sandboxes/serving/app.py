@@ -6,23 +6,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import ExecResult, Sandbox, SandboxConfig
-from agentgym.sandboxes.remote.wire import Lease, Problem, Renew, Run, to_json
-from agentgym.sandboxes.serving.asked import file_path, read_body, read_bytes, request_id
-from agentgym.sandboxes.serving.metrics import Metrics
+from agentgym.sandboxes.remote.wire import Lease, Renew, Run, to_json
+from agentgym.sandboxes.serving.asked import file_path, request_id
+from agentgym.sandboxes.serving.metrics import SandboxMetrics
 from agentgym.sandboxes.serving.sessions import Session, Sessions
 from agentgym.sandboxes.serving.settings import Serve
 from agentgym.serving.answer import answer
-from agentgym.serving.token_guard import TokenGuard
+from agentgym.serving.app import application
+from agentgym.serving.body import read_body, read_bytes
+from agentgym.serving.problem import Problem
 
 T = TypeVar("T")
 
@@ -30,7 +29,9 @@ GRACE = 30.0
 """Seconds beyond a program's own timeout in which the sandbox must have ended it."""
 
 
-def make_app(sandbox: SandboxConfig, sessions: Sessions, settings: Serve, token: str, metrics: Metrics) -> ASGIApp:
+def make_app(
+    sandbox: SandboxConfig, sessions: Sessions, settings: Serve, token: str, metrics: SandboxMetrics
+) -> ASGIApp:
     """The application. token: empty for none."""
     metrics.watch("sessions", "Sessions open.", lambda: len(sessions))
     metrics.watch("running", "Calls running.", lambda: sessions.gate.running)
@@ -39,7 +40,6 @@ def make_app(sandbox: SandboxConfig, sessions: Sessions, settings: Serve, token:
     one = "/v1/sessions/{session}"
     routes = [
         Route("/health", api.health),
-        Route("/metrics", api.metrics),
         Route("/v1", api.limits),
         Route("/v1/protections", api.protections),
         Route("/v1/sessions", api.open, methods=["POST"]),
@@ -51,28 +51,26 @@ def make_app(sandbox: SandboxConfig, sessions: Sessions, settings: Serve, token:
         Route(f"{one}/file", api.read, methods=["GET"]),
         Route(f"{one}/file", api.write, methods=["PUT"]),
     ]
-    handlers: dict[Any, Any] = {
-        SandboxError: api.failed,
-        OSError: api.failed,
-        HTTPException: api.not_found,
-        ClientDisconnect: lambda request, error: Response(status_code=400),
-    }
-    refused = metrics.refusals.labels("denied").inc
-    guard = [Middleware(TokenGuard, token=token, refused=refused)]
-    return Starlette(routes=routes, exception_handlers=handlers, middleware=guard)
+    return application(routes, metrics, token, {SandboxError: failed, OSError: failed})
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """What is answered to an error of the sandbox's, or of the system's."""
+    assert isinstance(error, (SandboxError, OSError))
+    status, body = to_json(error)
+    return answer(body, status)
 
 
 class Api:
     """One method a route."""
 
-    def __init__(self, sandbox: SandboxConfig, sessions: Sessions, settings: Serve, metrics: Metrics) -> None:
+    def __init__(
+        self, sandbox: SandboxConfig, sessions: Sessions, settings: Serve, metrics: SandboxMetrics
+    ) -> None:
         self._sandbox, self._sessions, self._settings, self._metrics = sandbox, sessions, settings, metrics
 
     async def health(self, request: Request) -> Response:
         return answer({"status": "ok"})
-
-    async def metrics(self, request: Request) -> Response:
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def limits(self, request: Request) -> Response:
         return answer(asdict(self._settings.limits))
@@ -142,17 +140,6 @@ class Api:
         _, sandbox = self._session(request)
         data = await self._file("read", lambda: sandbox.read(path))
         return Response(data, media_type="application/octet-stream")
-
-    async def failed(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, (SandboxError, OSError))
-        status, body = to_json(error)
-        if isinstance(error, Problem):
-            self._metrics.refusals.labels(error.kind).inc()
-        return answer(body, status)
-
-    async def not_found(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return answer({"error": "request", "detail": error.detail}, error.status_code)
 
     def _session(self, request: Request) -> tuple[Session, Sandbox]:
         return self._sessions.get(request.path_params["session"])

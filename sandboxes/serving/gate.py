@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from agentgym.sandboxes.remote.wire import Problem
+from agentgym.serving.problem import Problem
 
 
 class Gate:

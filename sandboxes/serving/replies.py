@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from agentgym.sandboxes.remote.wire import Problem
+from agentgym.serving.problem import Problem
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from agentgym.config import build
 from agentgym.sandbox import SandboxConfig
 from agentgym.sandboxes.serving.app import make_app
-from agentgym.sandboxes.serving.metrics import Metrics
+from agentgym.sandboxes.serving.metrics import SandboxMetrics
 from agentgym.sandboxes.serving.sessions import Sessions
 from agentgym.sandboxes.serving.settings import Serve
 from agentgym.serving.loop import serve_until_told, serving
@@ -23,7 +23,7 @@ async def running(settings: Serve) -> AsyncIterator[str]:
         listener = stack.enter_context(settings.listen())
         host = await sandbox.open()
         stack.push_async_callback(host.close)
-        metrics = Metrics()
+        metrics = SandboxMetrics()
         sessions = Sessions(host, settings, metrics)
         url = await stack.enter_async_context(
             serving(make_app(sandbox, sessions, settings, token, metrics), listener)

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Sandbox, SandboxHost
-from agentgym.sandboxes.remote.wire import Problem
 from agentgym.sandboxes.serving.gate import Gate
-from agentgym.sandboxes.serving.metrics import Metrics
+from agentgym.sandboxes.serving.metrics import SandboxMetrics
 from agentgym.sandboxes.serving.replies import Replies
 from agentgym.sandboxes.serving.settings import Serve
+from agentgym.serving.problem import Problem
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Session:
 class Sessions:
     """All sessions of a server by id, over one host."""
 
-    def __init__(self, host: SandboxHost, settings: Serve, metrics: Metrics) -> None:
+    def __init__(self, host: SandboxHost, settings: Serve, metrics: SandboxMetrics) -> None:
         self.gate = Gate(settings.max_calls, settings.max_waiting, settings.max_wait)
         self._host, self._settings, self._metrics = host, settings, metrics
         self._table: dict[str, Session] = {}

@@ -177,7 +177,7 @@ async def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "agentgym.api.transport", raising=False)
     monkeypatch.delitem(sys.modules, "agentgym.api.connections", raising=False)
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ConfigError, match=r"llm openai: m needs .* pip install -e '\.\[openai\]'"):
+    with pytest.raises(ConfigError, match=r"llm openai: m needs .*pip install -e '\.\[openai\]'"):
         await build("llm", {"name": "openai", "model": "m", "api_key_env": ""}).open()
 
 

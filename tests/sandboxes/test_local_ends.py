@@ -11,7 +11,8 @@ import socket
 import pytest
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.hosting.calls import OutputLimits, WorkerLink
+from agentgym.sandboxes.hosting.outputs import OutputLimits
+from agentgym.sandboxes.hosting.worker_link import WorkerLink
 from agentgym.sandboxes.inside.examine import CHANNEL
 from agentgym.sandboxes.inside.fork_server import ForkServer
 from agentgym.sandboxes.local import Local

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.hosting import calls
+from agentgym.sandboxes.hosting import worker_link
 from agentgym.sandboxes.local import STARTING_AT_ONCE, Local, LocalHost
 
 PROBE = """
@@ -211,7 +211,7 @@ async def test_a_long_line_of_forks_ends_with_a_reason(host):
 async def test_a_session_that_was_lost_while_it_forked_is_not_taken_for_an_empty_one(host, monkeypatch):
     session = await host.session()
     await printed(session, "x = 1")
-    monkeypatch.setattr(calls, "BRANCH_SECONDS", 0)
+    monkeypatch.setattr(worker_link, "BRANCH_SECONDS", 0)
     with pytest.raises(SandboxError, match="a fork was not done"):
         await session.fork()
     for _ in range(2):

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from agentgym.errors import SandboxError
-from agentgym.sandboxes.hosting import link
+from agentgym.sandboxes.hosting import fork_server_link
 from agentgym.sandboxes.local import Local
 
 DAEMON = """
@@ -82,7 +82,7 @@ def processes_below(pid: int) -> list[int]:
 @pytest.mark.parametrize("stuck", [False, True])
 async def test_closing_the_host_leaves_no_process_descriptor_or_file(mode, tmp_path, monkeypatch, stuck):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(link, "STOP_SECONDS", 0.2 if stuck else 60.0)
+    monkeypatch.setattr(fork_server_link, "STOP_SECONDS", 0.2 if stuck else 60.0)
     before = set(os.listdir("/proc/self/fd"))
     host = await Local(preload=(), allow_weak=mode == "none").open()
     session = await host.session()

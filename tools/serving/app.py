@@ -6,18 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from agentgym.sandboxes.remote.wire import Problem, to_json
-from agentgym.sandboxes.serving.asked import read_body
 from agentgym.serving.answer import answer
-from agentgym.serving.token_guard import TokenGuard
+from agentgym.serving.app import application
+from agentgym.serving.body import read_body
+from agentgym.serving.problem import Problem
 from agentgym.tools.serving.metrics import ToolMetrics
 from agentgym.tools.serving.router import Router
 from agentgym.tools.serving.settings import ServeTools
@@ -64,16 +61,8 @@ def make_app(router: Router, settings: ServeTools, token: str, metrics: ToolMetr
     routes = [
         Route("/get_observation", api.get_observation, methods=["POST"]),
         Route("/health", api.health),
-        Route("/metrics", api.metrics),
     ]
-    handlers: dict[Any, Any] = {
-        Problem: api.refused,
-        HTTPException: api.not_found,
-        ClientDisconnect: lambda request, error: Response(status_code=400),
-    }
-    refused = metrics.refusals.labels("denied").inc
-    guard = [Middleware(TokenGuard, token=token, refused=refused)]
-    return Starlette(routes=routes, exception_handlers=handlers, middleware=guard)
+    return application(routes, metrics, token)
 
 
 class Api:
@@ -105,16 +94,3 @@ class Api:
         tools = self._router.workers[0].tools
         status = "healthy" if len(ready) == len(self._router.workers) else "degraded"
         return answer({"status": status, "tools": tools, "workers": len(ready), "trajectories": len(self._router)})
-
-    async def metrics(self, request: Request) -> Response:
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    async def refused(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        self._metrics.refusals.labels(error.kind).inc()
-        status, body = to_json(error)
-        return answer(body, status)
-
-    async def not_found(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return answer({"error": "request", "detail": error.detail}, error.status_code)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agentgym.sandboxes.remote.wire import Problem
+from agentgym.serving.problem import Problem
 from agentgym.tools.serving.process import Worker
 from agentgym.tools.serving.settings import ServeTools
 from agentgym.tools.serving.wire import Action, Reply

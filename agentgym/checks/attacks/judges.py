@@ -105,13 +105,13 @@ async def watch(run: Coroutine[Any, Any, ExecResult], look: Callable[[], object]
         running.cancel()
 
 
-def bounded(measure: Callable[[str], float], most: float, unit: str = "", timeout: float = SECONDS) -> Judge:
+def bounded(measure: Callable[[str], float], most: float, unit: str = "") -> Judge:
     """`measure`, taken of the mark by the host while the program runs, never grows by more than `most`."""
 
     async def judge(arena: Arena, program: str) -> str:
         before = measure(arena.mark)
         grown: list[float] = []
-        run = arena.attack(await arena.open(), program, timeout)
+        run = arena.attack(await arena.open(), program)
         result = await watch(run, lambda: grown.append(measure(arena.mark) - before))
         peak = max(grown)
         scale = 1 << 20 if unit == "MiB" else 1

@@ -31,6 +31,8 @@ from agentgym.checks.harness import CheckResult, run_check
 from agentgym.sandbox import SandboxConfig
 
 AT_ONCE = 4
+DEADLINE = 60.0
+"""Seconds for an attack."""
 
 SUITE: dict[str, tuple[Attack, ...]] = {
     "processors": cpu.ATTACKS,
@@ -54,8 +56,8 @@ SUITE: dict[str, tuple[Attack, ...]] = {
 }
 
 
-async def attack_sandbox(config: SandboxConfig, deadline: float = 60.0) -> list[CheckResult]:
-    """Every attack on `config`, in the suite's order. deadline: seconds each.
+async def attack_sandbox(config: SandboxConfig) -> list[CheckResult]:
+    """Every attack on `config`, in the suite's order.
 
     An attack that succeeds because the sandbox lacks a protection, and says so, is told with its reason; it has
     succeeded all the same.
@@ -66,7 +68,7 @@ async def attack_sandbox(config: SandboxConfig, deadline: float = 60.0) -> list[
 
         async def run(group: str, attack: Attack) -> CheckResult:
             async with slots:
-                return await attempt(group, attack, config, canary, deadline)
+                return await attempt(group, attack, config, canary)
 
         every = [(group, attack) for group, attacks in SUITE.items() for attack in attacks]
         beside = {pair: asyncio.ensure_future(run(*pair)) for pair in every if not pair[1].alone}
@@ -80,11 +82,9 @@ async def attack_sandbox(config: SandboxConfig, deadline: float = 60.0) -> list[
     return [explained(found[pair], pair[1], absent) for pair in every]
 
 
-async def attempt(
-    group: str, attack: Attack, config: SandboxConfig, canary: Canary, deadline: float = 60.0
-) -> CheckResult:
+async def attempt(group: str, attack: Attack, config: SandboxConfig, canary: Canary) -> CheckResult:
     """One attack on `config`."""
-    return await run_check(attack.name, carry_out(attack, config, canary), deadline, group)
+    return await run_check(attack.name, carry_out(attack, config, canary), DEADLINE, group)
 
 
 def explained(result: CheckResult, attack: Attack, absent: dict[str, str]) -> CheckResult:

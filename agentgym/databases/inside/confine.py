@@ -7,13 +7,11 @@ can be talked into.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
 import resource
 
 from agentgym.sandboxes.inside import kernel, seccomp
-from agentgym.sandboxes.inside.seccomp import ABSENT, ANY_BIT, EQUAL, LET, REFUSE, RETURN, instruction
+from agentgym.sandboxes.inside.seccomp import ABSENT, ANY_BIT, EQUAL, LET, REFUSE, instruction
 from agentgym.sandboxes.inside.zygote import mapped
 
 NOBODY = 65534
@@ -85,25 +83,12 @@ def confine(memory: int) -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    seccomp.load(compiled())
-
-
-@functools.cache
-def compiled() -> ctypes.Array[ctypes.c_char]:
-    """The filter as the kernel takes it; made once, in the server."""
-    code = program()
-    return ctypes.create_string_buffer(code, len(code))
+    seccomp.install(program)
 
 
 def program() -> bytes:
     """The filter of system calls for this machine: refuse all that is not on the list."""
-    architecture, column = seccomp.ARCHITECTURES[kernel.MACHINE]
-    code = [
-        instruction(seccomp.LOAD, 4),
-        instruction(EQUAL, architecture, 1, 0),
-        instruction(RETURN, seccomp.KILL),
-    ]
-    code += [instruction(seccomp.LOAD, 0), instruction(seccomp.AT_LEAST, 0x40000000, 0, 1), ABSENT]  # x32
+    code, column = seccomp.beginning(), seccomp.ARCHITECTURES[kernel.MACHINE][1]
     for name, numbers in ALLOWED.items():
         if numbers[column] >= 0:
             code += allow(name, numbers[column])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import duckdb
 
-from agentgym.database import Access, Table, Template
-from agentgym.databases.inside.engine import GiveWay, Refused, fetch, fetch_whole, quoted
+from agentgym.database import Access, Table, Template, quoted
+from agentgym.databases.inside.engine import GiveWay, Refused, fetch, fetch_whole
 from agentgym.sandboxes.inside.zygote import mapped
 
 OPENED: dict[str, str | bool | int | float | list[str]] = {

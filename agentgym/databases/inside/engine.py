@@ -71,8 +71,3 @@ def fetch_whole(cursor: Cursor, columns: Sequence[str]) -> Table:
 def _rows(cursor: Cursor) -> Iterator[Row]:
     while batch := cursor.fetchmany(BATCH):
         yield from batch
-
-
-def quoted(name: str) -> str:
-    """A name as both dialects write it."""
-    return '"' + name.replace('"', '""') + '"'

@@ -7,8 +7,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-from agentgym.database import Access, Table, Template
-from agentgym.databases.inside.engine import GiveWay, Refused, fetch, fetch_whole, quoted
+from agentgym.database import Access, Table, Template, quoted
+from agentgym.databases.inside.engine import GiveWay, Refused, fetch, fetch_whole
 
 MAX_VALUE = 4 << 20
 LIMITS = {

@@ -19,10 +19,10 @@ from agentgym.retrievers.serving.metrics import RetrieverMetrics
 from agentgym.retrievers.serving.settings import ServeRetriever
 from agentgym.retrievers.wire import PATH, Asked, to_answer
 from agentgym.serving.answer import RETRY_AFTER
+from agentgym.serving.metrics import MEDIA_TYPE
 from agentgym.serving.token_guard import TokenGuard
 
 JSON = b"application/json"
-METRICS = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class Refusal(Exception):
@@ -168,7 +168,7 @@ class App:
         return _json({"status": "ok", "retriever": self._retriever.description})
 
     async def _read_metrics(self, receive: Receive) -> Answer:
-        return Answer(self._metrics.text(), kind=METRICS)
+        return Answer(self._metrics.text(), kind=MEDIA_TYPE.encode())
 
     def _refuse(self, refusal: Refusal) -> Answer:
         self._metrics.refusals.labels(refusal.reason).inc()

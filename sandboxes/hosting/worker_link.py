@@ -1,7 +1,6 @@
-"""The host's end of one worker: bounded readers on its result channel, stdout and stderr, and the deadline.
+"""The host's end of one worker: calls, each with a deadline, and forks.
 
-Whatever arrives here was written by a process that runs the policy's code: sizes are bounded before anything
-is decoded, and a frame that is not the expected reply ends the session.
+A frame that is not the expected reply ends the session.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from agentgym.errors import SandboxError
 from agentgym.sandbox import Status
 from agentgym.sandboxes.hosting.cgroups import Cgroup
 from agentgym.sandboxes.hosting.control import Control, How
-from agentgym.sandboxes.hosting.ends import Bounded, Ends
-from agentgym.sandboxes.hosting.link import ForkServerLink
+from agentgym.sandboxes.hosting.ends import Ends
+from agentgym.sandboxes.hosting.fork_server_link import ForkServerLink
+from agentgym.sandboxes.hosting.outputs import OutputLimits, Outputs
 
-STATUSES = ("ok", "error", "oom")
 GREETING = "ready"
 LOOK_SECONDS = 0.0002
 KILL_SECONDS = 30.0
@@ -32,13 +31,6 @@ ENTRANCES = 3  # descriptors with which a keeper lets a worker in
 
 class Refused(SandboxError):
     """There is no exact fork; the session itself goes on."""
-
-
-class OutputLimits(NamedTuple):
-    """In bytes: of each stream of a program, and of a reply on the result channel."""
-
-    stream: int
-    reply: int
 
 
 class Reply(NamedTuple):
@@ -61,8 +53,7 @@ class WorkerLink:
         self._ends = ends
         self._limits = limits
         self._group = group
-        self._channel = Bounded(ends.channel.fileno(), limits.reply)
-        self._stdout, self._stderr = Bounded(ends.out, limits.stream), Bounded(ends.err, limits.stream)
+        self._outputs = Outputs(ends, limits, self._decide)
         self._outcome: asyncio.Future[Status | None] | None = None
         self.control = Control(ends.control)
         self.exit = self.control.exit
@@ -97,33 +88,31 @@ class WorkerLink:
         nonce = secrets.token_hex(8)
         data = json.dumps({"nonce": nonce, **request}).encode()
         limit = self._limits.stream if output_limit is None else output_limit
-        self._stdout.limit = self._stderr.limit = limit
+        self._outputs.out.limit = self._outputs.err.limit = limit
         return await self._exchange(len(data).to_bytes(4, "big") + data, nonce, timeout)
 
     async def _exchange(self, frame: bytes, nonce: str, timeout: float) -> Reply:
         status: Status | None = None
         message: dict[str, Any] | None = None
+        outputs = self._outputs
         try:
-            self._watch()
             try:
-                async with asyncio.timeout(timeout):
-                    status = await self._wait(frame)
-                    if status is None and (said := self._parse(nonce)) is not None and await self._stays(nonce):
-                        message, status = said, said["status"]
+                with outputs.watched():
+                    async with asyncio.timeout(timeout):
+                        status = await self._wait(frame)
+                        said = outputs.reply(nonce) if status is None else None
+                        if said is not None and await self._stays(nonce):
+                            message, status = said, said["status"]
             except TimeoutError:
                 status = "timeout"
-            finally:
-                self._unwatch()
             if status is None:
                 status = await self._how_it_ended()
-            self._stdout.drain()
-            self._stderr.drain()
-            if self._stdout.full or self._stderr.full:
+            if outputs.too_much():
                 status = "output_limit"
         except BaseException:
             self.abandon()
             raise
-        reply = Reply(status, self._stdout.take(), self._stderr.take(), message or {})
+        reply = Reply(status, outputs.out.take(), outputs.err.take(), message or {})
         if status not in ("ok", "error"):
             await self.close()
         return reply
@@ -154,10 +143,10 @@ class WorkerLink:
 
     async def _how_it_ended(self) -> Status:
         """The status of a worker that sent no valid reply."""
-        if self._channel.ended:
+        if self._outputs.channel.ended:
             await asyncio.wait({self.exit}, timeout=REAP_SECONDS)
         if not self.exit.done():
-            self._stderr.data += b"killed: the program wrote to the sandbox's result channel\n"
+            self._outputs.err.data += b"killed: the program wrote to the sandbox's result channel\n"
             return "killed"
         how: How = self.exit.result()
         if how == "lost":
@@ -165,20 +154,6 @@ class WorkerLink:
         if how != "exited" and self._out_of_memory:
             return "oom"
         return "exited" if how == "exited" else "killed"
-
-    def _parse(self, nonce: str) -> dict[str, Any] | None:
-        """The reply to the request that carried `nonce`; None for anything else."""
-        self._channel.drain()
-        size, data = self._channel.data[:4], self._channel.data[4:]
-        self._channel.data = bytearray()
-        if len(size) < 4 or len(data) != int.from_bytes(size, "big"):
-            return None
-        try:
-            message = json.loads(data)
-        except (ValueError, RecursionError):
-            return None
-        valid = isinstance(message, dict) and message.get("nonce") == nonce and message.get("status") in STATUSES
-        return message if valid else None
 
     def _on_exit(self, _: asyncio.Future[How]) -> None:
         """Nothing of the session is left, whoever waits for it: its group goes as well."""
@@ -191,34 +166,6 @@ class WorkerLink:
     def _decide(self, status: Status | None) -> None:
         if self._outcome is not None and not self._outcome.done():
             self._outcome.set_result(status)
-
-    def _on_channel(self) -> None:
-        channel = self._channel
-        channel.read()
-        if channel.ended:
-            self._loop.remove_reader(channel.descriptor)
-            self._decide(None)
-        elif len(channel.data) >= 4:
-            size = int.from_bytes(channel.data[:4], "big")
-            if size > channel.limit or len(channel.data) - 4 >= size:
-                self._decide(None)
-
-    def _on_output(self, stream: Bounded) -> None:
-        stream.read()
-        if stream.full:
-            self._decide("output_limit")
-        if stream.full or stream.ended:
-            self._loop.remove_reader(stream.descriptor)
-
-    def _watch(self) -> None:
-        add: Callable[..., None] = self._loop.add_reader
-        add(self._channel.descriptor, self._on_channel)
-        add(self._stdout.descriptor, self._on_output, self._stdout)
-        add(self._stderr.descriptor, self._on_output, self._stderr)
-
-    def _unwatch(self) -> None:
-        for stream in (self._channel, self._stdout, self._stderr):
-            self._loop.remove_reader(stream.descriptor)
 
     async def branch(self, groups: Sequence[Cgroup | None]) -> list[WorkerLink]:
         """Split into this worker, in its own group, and one in the same state for each of `groups`.
