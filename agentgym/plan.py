@@ -64,7 +64,8 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A decoder's. trained: parameters that learn. kv_bytes: of the cache, for a token, in two bytes a number."""
+    """A decoder's. trained: parameters that learn. kv_bytes: of the cache, for a token, in two bytes a number.
+    outer: parameters of the embedding and of the head, one where they are tied."""
 
     parameters: int
     trained: int
@@ -73,6 +74,7 @@ class Shape:
     intermediate: int
     kv_bytes: int
     max_len: int
+    outer: int
 
     @classmethod
     def of(cls, name: str, lora_rank: int) -> Shape:
@@ -95,7 +97,12 @@ class Shape:
             config.intermediate_size,
             4 * config.num_hidden_layers * kv_heads * head_dim,
             config.max_position_embeddings,
+            sum({id(w): w.numel() for w in _ends(model)}.values()),
         )
+
+
+def _ends(model: Any) -> tuple[Any, Any]:
+    return model.get_input_embeddings().weight, model.get_output_embeddings().weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +134,10 @@ def find_gpu(name: str) -> Gpu:
 
 
 def learner_bytes(shape: Shape, settings: Settings, gpus: int) -> dict[str, float]:
-    """Of one GPU. With `shard`, gradients and states are parts at full precision, and two layers are gathered at a
-    time; without, each GPU has all of them. Activations are those of a microbatch. The reference is what losses
-    compare the policy to: a copy of what learns, or a sharded one of everything."""
+    """Of one GPU. With `shard`, gradients and states are parts at full precision; two layers are gathered at a
+    time, and embedding and head with their gradients, narrow and wide. Without, each GPU has all of them.
+    Activations are those of a microbatch. The reference is what losses compare the policy to: a copy of what
+    learns, or a sharded one of everything."""
     state = 8 if settings.optimizer == "adamw" else 4
     per_token = 2 * (10 * shape.hidden + 3 * shape.intermediate)
     kept = 2 * shape.hidden * shape.layers + per_token if settings.gradient_checkpointing else None
@@ -138,9 +146,10 @@ def learner_bytes(shape: Shape, settings: Settings, gpus: int) -> dict[str, floa
     losses = [build("loss", loss) for stage in settings.stages for loss in stage.losses]
     refers = any(loss.needs_reference and loss.coef for loss in losses)
     reference = 4 * shape.parameters / gpus if shards else 2 * shape.trained
+    gathered = 4 * (shape.parameters - shape.outer) / shape.layers + 8 * shape.outer
     return {
-        "weights": 2 * shape.parameters + (4 * shape.parameters / shape.layers if shards else 0),
-        "gradients": 4 * shape.trained / gpus if shards else 2 * shape.trained,
+        "weights": 2 * shape.parameters + (gathered if shards else 0),
+        "gradients": 4 * shape.trained / (gpus if shards else 1),
         "masters and optimiser": (trained + max(0, frozen)) / gpus if shards else trained,
         "activations": settings.microbatch_tokens * (shape.layers * per_token if kept is None else kept),
         "logits": LOGITS,
