@@ -36,9 +36,5 @@ class AnsweredEnv(ToolTurnsEnv):
         assert self.task is not None
         verdict = await grade(self.task, answer, self.config.checker, self.services)
         reward = self.config.reward_right if verdict.right else self.config.reward_wrong
-        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE)
-        if verdict.timed_out:
-            info["grader_timeout"] = True
-        if verdict.note:
-            info["grader_note"] = verdict.note
+        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE, **verdict.remarks)
         return StepResult("", reward, True, False, info)

@@ -88,17 +88,13 @@ class CodeEnv(ToolTurnsEnv):
         share = score.fraction if self.config.reward == "fraction" else float(score.right)
         reward = self.config.reward_wrong + (self.config.reward_right - self.config.reward_wrong) * share
         info = self.facts(success=score.right, answer=answer, outcome=Outcome.DONE)
-        info |= {"cases": score.cases, "cases_passed": score.passed}
-        if score.timed_out:
-            info["grader_timeout"] = True
-        if score.note:
-            info["grader_note"] = score.note
+        info |= {"cases": score.cases, "cases_passed": score.passed, **score.remarks}
         return StepResult("", reward, True, False, info)
 
     async def _grade(self, answer: str | None) -> Score:
         assert self.task is not None, "reset() comes first"
         if answer is None:
-            return Score(False, 0, 0)
+            return Score(False)
         config = CodeGraders(build("sandbox", self.config.sandbox), self.config.grading_timeout)
         grader = await self.services.get(config)
         return await grader.grade(answer, find_tests(self.task))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from agentgym.envs.verdict import Verdict
 from agentgym.errors import JudgeError, TaskError
 from agentgym.types import Task
 
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
     from agentgym.services import Services
 
 Checker = Literal["auto", "math", "countdown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """right: the answer means what the task's does. timed_out: no verdict in time, or the checker died of it.
-    note: why the answer could not be compared."""
-
-    right: bool
-    timed_out: bool = False
-    note: str = ""
 
 
 async def grade(task: Task, answer: str | None, checker: Checker, services: Services) -> Verdict:

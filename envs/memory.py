@@ -189,8 +189,7 @@ class MemoryEnv(Env):
 
     def _safe(self, text: str, max_tokens: int | None = None) -> str:
         """Data, whatever it looks like, and not too long."""
-        vocabulary = self.services.vocabulary
-        return vocabulary.clip(vocabulary.neutralise(text, memory_r1.TAGS), max_tokens or self.config.part_tokens)
+        return self.services.vocabulary.as_data(text, memory_r1.TAGS, max_tokens or self.config.part_tokens)
 
     def _facts(self, **more: Any) -> dict[str, Any]:
         facts = {"tool_calls": self._calls, "memories": len(self.bank.live)}

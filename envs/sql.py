@@ -13,8 +13,9 @@ from agentgym.database import Access, DatabaseHost, Template
 from agentgym.env import Demonstration, Env, StepResult
 from agentgym.envs import sql_demos
 from agentgym.envs.sql_grading import right_value
-from agentgym.envs.sql_judging import Question, Verdict, judge_query, judge_state
+from agentgym.envs.sql_judging import Question, judge_query, judge_state
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
+from agentgym.envs.verdict import Verdict
 from agentgym.errors import TaskError
 from agentgym.tool import Toolset
 from agentgym.tooling.load import Instance
@@ -113,9 +114,7 @@ class SqlEnv(ToolTurnsEnv):
     async def finish(self, answer: str | None) -> StepResult:
         verdict = Verdict(False) if answer is None else await self.judge(strip_fence(answer))
         reward = self.config.reward_right if verdict.right else self.config.reward_wrong
-        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE)
-        if verdict.note:
-            info["grader_note"] = verdict.note
+        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE, **verdict.remarks)
         return StepResult("", reward, True, False, info)
 
     async def judge(self, answer: str) -> Verdict:

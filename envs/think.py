@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agentgym.boxed import last_boxed
 from agentgym.config import Spec
@@ -62,11 +62,7 @@ class ThinkEnv(Env):
         answer = last_boxed(action)
         verdict = await grade(self.task, answer, self.config.checker, self.services)
         reward = self.config.reward_right if verdict.right else self.config.reward_wrong
-        info: dict[str, Any] = {"success": verdict.right, "answer": answer, "outcome": Outcome.DONE}
-        if verdict.timed_out:
-            info["grader_timeout"] = True
-        if verdict.note:
-            info["grader_note"] = verdict.note
+        info = {"success": verdict.right, "answer": answer, "outcome": Outcome.DONE, **verdict.remarks}
         return StepResult("", reward, True, False, info)
 
     async def copy_to(self, twin: Env, seed: int | None) -> None:

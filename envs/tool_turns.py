@@ -189,8 +189,7 @@ class ToolTurnsEnv(Env):
 
     def _safe(self, output: str, max_tokens: int) -> str:
         """Data, whatever it looks like, and not too long."""
-        vocabulary = self.services.vocabulary
-        return vocabulary.clip(vocabulary.neutralise(output, self.dialogue.tags), max_tokens)
+        return self.services.vocabulary.as_data(output, self.dialogue.tags, max_tokens)
 
     def _told(self, malformed: Malformed) -> Malformed:
         return Malformed(self._safe(malformed.reason, MAX_TOKENS))
