@@ -39,8 +39,8 @@ class EntropyBranching:
 
     initial_rollouts: N, how many start at the prompt. beam_size: Z, the paths that go on from a branching point,
     the trajectory's own among them. compat: `released` branches as the published code does.
-    AEPO's balanced form (arXiv 2510.14545): initial_rollouts `balanced` plays one trajectory first, and N is
-    M * sigmoid(balance * (H of its first turn - mean H of its later ones)), with H as in dH; fork_penalty: after l
+    AEPO's balanced form (arXiv 2510.14545): initial_rollouts `balanced` plays one trajectory first, and N is `M *
+    sigmoid(balance * (H of its first turn - mean H of its later ones))`, with H as in dH; fork_penalty: after l
     branchings in a row on the way the probability is multiplied by 1 - fork_penalty * l.
     """
 

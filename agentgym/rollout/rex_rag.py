@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agentgym.engine import Sample
 from agentgym.errors import ConfigError
 from agentgym.rollout.doubts import DOUBTS, Moment, Probes, logprobs_of
-from agentgym.rollout.tree_search import outcome_value
+from agentgym.rollout.outcome_value import outcome_value
 from agentgym.rollout.walk import Walk
 from agentgym.types import Group, Outcome, Tokens
 
