@@ -25,8 +25,9 @@ _GO = re.compile(r"<go>(.*?)</go>", re.DOTALL)
 class Maze:
     """Walk through rooms to the end; a wrong door is noticed there only. See `tasks/mazes.py`.
 
-    max_turns: moves, those against a wall as well. reward_right, reward_wrong: paid at the end. demo_guess_rate:
-    share of rooms in which the demonstrator takes any door, as one who does not know the signs.
+    tasks, eval_tasks: see `tasks/source.py`. max_turns: moves, those against a wall as well. reward_right,
+    reward_wrong: paid at the end. demo_guess_rate: share of rooms in which the demonstrator takes any door, as one
+    who does not know the signs.
     """
 
     tasks: Spec = "mazes"

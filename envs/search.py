@@ -38,15 +38,16 @@ class Search(ToolTurnsConfig):
     """A question, a corpus to search, one short answer.
 
     Fields as in ToolTurnsConfig, and: retriever: what is searched by what, `bm25s` where a table names none; None:
-    the task's own invented world (tasks `fictional`). k: passages a result has. observation_tokens: of a result
-    that the policy sees. score: what is paid: `em` (the answer's words are the right ones) or `f1` (how many of
-    them are). judge: whether each result must be judged before the policy goes on, and whether one judged useless
-    is kept in its context or dropped; after No it must search again. mislead: share of the searches that are
-    answered with passages which lead astray, and others with none of those (worlds only). reranker: a model whose
-    score of a result with the right answer, above reranker_threshold, makes it useful; without one a result is
-    useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a demonstration gives up and
-    answers `unknown`. demo_easy_rate: the same for easy tasks, whose question says the answer: it is given.
-    demo_error_rate: share of a demonstration's judgements that are tossed for.
+    the task's own invented world (tasks `fictional`). k: passages a result has. timeout: seconds a search may
+    take. observation_tokens: of a result that the policy sees. score: what is paid: `em` (the answer's words are
+    the right ones) or `f1` (how many of them are). judge: whether each result must be judged before the policy
+    goes on, and whether one judged useless is kept in its context or dropped; after No it must search again.
+    mislead: share of the searches that are answered with passages which lead astray, and others with none of those
+    (worlds only). reranker: a model whose score of a result with the right answer, above reranker_threshold, makes
+    it useful; without one a result is useful that has a gold passage in it. demo_direct_rate: chance, at each
+    step, that a demonstration gives up and answers `unknown`. demo_easy_rate: the same for easy tasks, whose
+    question says the answer: it is given. demo_error_rate: share of a demonstration's judgements that are tossed
+    for.
     """
 
     runs_programs: ClassVar[bool] = False

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolTurnsConfig(ABC):
-    """tasks, eval_tasks: see `tasks/source.py`. max_turns: turns with calls and the answer, together. call_cost:
-    taken off the reward for each call. budget: what an episode's calls may cost together, by the tools' own
-    `cost`. tool_output: `off` and `swapped` (each output replaced by the same tool's in another episode) show
-    whether a policy lives by what the tools say. prompt: `auto` is `plain` where the model was never taught to
-    follow instructions (whoever builds the environment for such a model says so), else `instruct`.
+    """tasks, eval_tasks: see `tasks/source.py`. sandbox: where the policy's programs run. max_turns: turns with
+    calls and the answer, together. call_cost: taken off the reward for each call. budget: what an episode's calls
+    may cost together, by the tools' own `cost`. reward_right, reward_wrong: paid at the end, for a right answer
+    and for a wrong one or none. tool_output: `off` and `swapped` (each output replaced by the same tool's in
+    another episode) show whether a policy lives by what the tools say. prompt: `auto` is `plain` where the model
+    was never taught to follow instructions (whoever builds the environment for such a model says so), else
+    `instruct`.
     """
 
     runs_programs: ClassVar[bool] = True

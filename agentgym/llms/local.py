@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class Local:
     """A model of its own, with weights that stay as they are.
 
-    model: `nano`, a folder in Hugging Face's layout, or a Hugging Face id. max_sequences: answers at once.
-    max_len: tokens of a prompt and its answer. timeout: seconds for the answers to one question.
+    model: `nano`, a folder in Hugging Face's layout, or a Hugging Face id. device: auto is CUDA where there is
+    one. dtype: auto is float32 on a CPU and bfloat16 on CUDA. seed: of samples and the built-in model.
+    max_sequences: answers at once. max_len: tokens of a prompt and its answer. timeout: seconds for the answers to
+    one question.
     """
 
     model: str = "nano"

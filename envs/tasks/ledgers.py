@@ -20,11 +20,11 @@ from agentgym.types import Task
 class Ledgers:
     """Questions about invented databases, and changes in them.
 
-    tables, numbers, rows: of each database, see `ledgers/ledger.py`. levels: of the questions, chosen among
-    these: `lookup` of a number, `count` with a filter, `aggregate`, `top` (order and limit), `join`, and changes
-    that first have to look something up, `copy` and `delete`. answers_with: what answers a question, the `value`
-    or the `query` that finds it (changes are judged by the state they leave). questions: about a database before
-    the next one is made.
+    tables, numbers, rows: of each database, see `ledgers/ledger.py`. levels: of the questions, chosen among these:
+    `lookup` of a number, `count` with a filter, `aggregate`, `top` (order and limit), `join`, and changes that
+    first have to look something up, `copy` and `delete`. answers_with: what answers a question, the `value` or the
+    `query` that finds it (changes are judged by the state they leave). dialect: of the databases. questions: about
+    a database before the next one is made.
     """
 
     tables: int = 3

@@ -11,7 +11,7 @@ from agentgym.trainers.credit.read_signal import read_signal
 
 @dataclass(frozen=True)
 class CosineLength:
-    """Adds scale * a cosine of the length to the reward (open-rs, arXiv 2503.16219).
+    """Adds `scale` times a cosine of the length to the reward (open-rs, arXiv 2503.16219).
 
     With c = (1 + cos(pi * min(length / max_length, 1))) / 2, which falls from 1 to 0: a right answer gets
     0.5 + 0.5c (shorter is better), a wrong one -0.5 - 0.5c (longer is less bad). Lengths are tokens the policy

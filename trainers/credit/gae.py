@@ -10,9 +10,10 @@ from agentgym.trainers.base import Scored
 
 @dataclass(frozen=True)
 class Gae:
-    """A_t = sum_l (gamma lam)^l delta_{t+l} with delta_t = r_t + gamma V_{t+1} - V_t (arXiv 1506.02438), over the
-    tokens that are learned from; the reward comes with the last of them, and nothing after it. The critic's goal
-    is A_t + V_t. Comes after the steps that make the reward; needs a loss that trains the critic, such as `value`.
+    """`A_t = sum_l (gamma lam)^l delta_{t+l}` with `delta_t = r_t + gamma V_{t+1} - V_t` (arXiv 1506.02438), over
+    the tokens that are learned from; the reward comes with the last of them, and nothing after it. The critic's
+    goal is A_t + V_t. Comes after the steps that make the reward; needs a loss that trains the critic, such as
+    `value`.
     """
 
     gamma: float = 1.0

@@ -18,7 +18,8 @@ class PpoClip:
     PPO, arXiv 1707.06347; a larger clip_high is DAPO's clip-higher (arXiv 2503.14476). dual_clip c > 1 bounds
     the loss of a negative advantage at -c A (arXiv 1912.09729), so that r > c has no gradient; None: unbounded.
     keep_high: a good token above 1 + clip_high keeps that value, and the gradient of (1 + clip_high) logprob A
-    instead of none, so that the tokens which explore still learn (AEPO, arXiv 2510.14545).
+    instead of none, so that the tokens which explore still learn (AEPO, arXiv 2510.14545). coef: what the loss is
+    multiplied by.
     """
 
     clip_low: float = 0.2

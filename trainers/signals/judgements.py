@@ -20,13 +20,13 @@ class Judgements:
     """ReSeek's process rewards (arXiv 2510.00568), from what the environment reports of a turn that judged a
     result: info["judged"] ("yes" or "no") and info["useful"], the truth.
 
-    "judge_correctness": the sum of gamma^(t - 1) r_t over the episode's judgements t = 1, 2, ..., with r `agree`
+    "judge_correctness": the sum of `gamma^(t - 1) r_t` over the episode's judgements t = 1, 2, ..., with r `agree`
     where the policy is right, `accept_bad` for a useless result that it accepts, `reject_good` for a useful one
     that it does not. "judge_utility": the share of the task's gold passages that came first in results it
     accepted; those shown between two judgements belong to the second, and those that were never judged do not
     count. For the record, where there was something to judge: "judge_accuracy", the share it was right about;
-    "judge_sensitivity" and "judge_specificity", the same among the useful and among the useless results. The
-    mean of these two is the balanced accuracy.
+    "judge_sensitivity" and "judge_specificity", the same among the useful and among the useless results. The mean
+    of these two is the balanced accuracy.
     """
 
     agree: float = 0.3

@@ -24,9 +24,9 @@ class LlmJudge:
     r"""Signal "judge": an LLM's score of the policy's answer beside the right one, from 0 to 1.
 
     llm: who judges. top: the best score; 2 has a middle for answers that are right in part (Med-R3, arXiv
-    2507.23541). votes: verdicts on an answer, of which the median counts. max_tokens: of a verdict. answer_tokens:
-    of an answer that are shown. cache: answers whose score is remembered in the run. max_questions: answers it may
-    be asked about in the run; beyond, it fails.
+    2507.23541). votes: verdicts on an answer, of which the median counts. temperature: they are sampled at.
+    max_tokens: of a verdict. answer_tokens: of an answer that are shown. cache: answers whose score is remembered
+    in the run. max_questions: answers it may be asked about in the run; beyond, it fails.
 
     The answer is the environment's info["answer"], else the last \boxed{} of the last turn, else that whole turn;
     none at all scores 0, unasked. An episode without a verdict becomes judge_error, and nobody learns from it.
