@@ -17,6 +17,7 @@ from agentgym import config
 from agentgym.described import about
 from agentgym.tooling.catalog import catalog
 from agentgym.trainers.settings import Settings
+from tests.command_line import agentgym
 
 WHOLE = '''
 class Shout:
@@ -59,11 +60,6 @@ def distribution(folder: Path, name: str, modules: dict[str, str], points: dict[
         f"[tool.setuptools]\npy-modules = {list(modules)}\n"
     )
     return folder
-
-
-def agentgym(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "agentgym", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
