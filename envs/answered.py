@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agentgym.env import StepResult
 from agentgym.envs.grading import Checker, grade
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
+from agentgym.ranges import within
 from agentgym.types import Outcome
 
 
@@ -23,8 +24,7 @@ class AnsweredConfig(ToolTurnsConfig, ABC):
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        if not 0 <= self.demo_direct_rate <= 1:
-            raise ValueError(f"demo_direct_rate must be from 0 to 1, not {self.demo_direct_rate}")
+        within(self, 0, 1, "demo_direct_rate")
 
 
 class AnsweredEnv(ToolTurnsEnv):

@@ -11,6 +11,7 @@ from agentgym.env import Demonstration, StepResult
 from agentgym.envs.code_grading import CodeGraders, Score
 from agentgym.envs.code_tests import find_tests
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
+from agentgym.ranges import above
 from agentgym.tools.python import strip_fence
 from agentgym.types import Message, Outcome, Task
 
@@ -45,9 +46,7 @@ class Code(ToolTurnsConfig):
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        for name in ("timeout", "grading_timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
+        above(self, 0, "timeout", "grading_timeout")
 
     def make(self, services: Services) -> CodeEnv:
         return CodeEnv(self, services)

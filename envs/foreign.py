@@ -12,6 +12,7 @@ from agentgym.config import Spec
 from agentgym.env import Demonstration, Env, StepResult, TaskSource
 from agentgym.envs.calling import Caller
 from agentgym.envs.tasks.source import task_source
+from agentgym.ranges import above, at_least
 from agentgym.types import Message, Observation, Outcome, Task
 
 if TYPE_CHECKING:
@@ -36,10 +37,8 @@ class ForeignTurns(ABC):
     demo: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, not {self.max_turns}")
-        if self.timeout <= 0:
-            raise ValueError(f"timeout must be above 0 seconds, not {self.timeout}")
+        at_least(self, 1, "max_turns")
+        above(self, 0, "timeout")
 
     @abstractmethod
     def make(self, services: Services) -> ForeignEnv: ...

@@ -18,6 +18,7 @@ from agentgym.errors import ConfigError, TaskError
 from agentgym.models.reranker import Reranker
 from agentgym.protocol import Malformed, Said
 from agentgym.protocols.reseek import Judgement, split_judgement
+from agentgym.ranges import within
 from agentgym.tool import Toolset
 from agentgym.tooling.load import Instance
 from agentgym.tools.search import Search as SearchTool
@@ -68,9 +69,9 @@ class Search(ToolTurnsConfig):
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        for name in ("mislead", "reranker_threshold", "demo_direct_rate", "demo_easy_rate", "demo_error_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        within(
+            self, 0, 1, "mislead", "reranker_threshold", "demo_direct_rate", "demo_easy_rate", "demo_error_rate"
+        )
         if isinstance(self.retriever, dict):
             object.__setattr__(self, "retriever", {"name": "bm25s", **self.retriever})
         if self.mislead and self.retriever is not None:

@@ -17,6 +17,7 @@ from agentgym.envs.sql_judging import Question, judge_query, judge_state
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
 from agentgym.envs.verdict import Verdict
 from agentgym.errors import TaskError
+from agentgym.ranges import within
 from agentgym.tool import Toolset
 from agentgym.tooling.load import Instance
 from agentgym.tools.python import strip_fence
@@ -55,8 +56,7 @@ class Sql(ToolTurnsConfig):
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        if not 0 <= self.demo_direct_rate <= 1:
-            raise ValueError(f"demo_direct_rate must be from 0 to 1, not {self.demo_direct_rate}")
+        within(self, 0, 1, "demo_direct_rate")
         self.tool(Template("sqlite"), "read")  # what is wrong is wrong before anything is played
 
     def make(self, services: Services) -> SqlEnv:

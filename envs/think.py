@@ -13,6 +13,7 @@ from agentgym.envs.grading import Checker, grade
 from agentgym.envs.tasks import sums
 from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import Prompt, opening
+from agentgym.ranges import within
 from agentgym.types import Message, Outcome, Task
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ class Think:
     demo_error_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.demo_error_rate <= 1:
-            raise ValueError(f"demo_error_rate must be from 0 to 1, not {self.demo_error_rate}")
+        within(self, 0, 1, "demo_error_rate")
 
     def make(self, services: Services) -> ThinkEnv:
         return ThinkEnv(self, services)

@@ -16,6 +16,7 @@ from agentgym.env import Env, StepResult, TaskSource
 from agentgym.envs.output_swap import OFF, SwappedOutputs
 from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, Said, opening
+from agentgym.ranges import at_least
 from agentgym.tool import MAX_TOKENS, Budget, Call, Result, ToolContext, Toolset, ToolSpec
 from agentgym.tooling import load
 from agentgym.types import Message, Outcome, Task
@@ -51,8 +52,7 @@ class ToolTurnsConfig(ABC):
     prompt: Prompt = "auto"
 
     def __post_init__(self) -> None:
-        if self.max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, not {self.max_turns}")
+        at_least(self, 1, "max_turns")
 
     @abstractmethod
     def make(self, services: Services) -> ToolTurnsEnv: ...

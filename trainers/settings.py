@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from agentgym.config import Spec
 from agentgym.models.load import Lora
+from agentgym.ranges import above, at_least, within
 from agentgym.trainers.base import Packing, Reduction
 
 Schedule = Literal["constant", "linear"]
@@ -161,17 +162,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, lowest in _AT_LEAST.items():
-            if getattr(self, name) < lowest:
-                raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
-        for name in ("lr", "max_grad_norm", "episode_timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+            at_least(self, lowest, name)
+        above(self, 0, "lr", "max_grad_norm", "episode_timeout")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
         if not 0 <= self.adam_beta2 < 1:
             raise ValueError(f"adam_beta2 must be in [0, 1), not {self.adam_beta2}")
-        if not 0 <= self.max_error_frac <= 1:
-            raise ValueError(f"max_error_frac must be from 0 to 1, not {self.max_error_frac}")
+        within(self, 0, 1, "max_error_frac")
         if self.deterministic and self.max_staleness:
             raise ValueError(
                 "deterministic needs max_staleness=0: what is sampled beside an update depends on its speed"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentgym.engine import Sample, Sampling
 from agentgym.errors import EngineError, LlmError
 from agentgym.llm import Spent
+from agentgym.ranges import above
 from agentgym.types import Message
 
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ class Local:
     timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("max_sequences", "max_len", "timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, "max_sequences", "max_len", "timeout")
 
     async def open(self) -> LocalLlm:
         """Load the model; raises ConfigError when there is none."""

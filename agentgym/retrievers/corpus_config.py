@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentgym.ranges import within
+
 if TYPE_CHECKING:
     from agentgym.retriever import Built, Progress, Retriever
     from agentgym.retrievers.indexed import IndexOnDisk
@@ -30,8 +32,7 @@ class CorpusConfig(ABC):
     def __post_init__(self) -> None:
         if not (math.isfinite(self.k1) and self.k1 >= 0):
             raise ValueError(f"k1 must be at least 0, not {self.k1}")
-        if not 0 <= self.b <= 1:
-            raise ValueError(f"b must be from 0 to 1, not {self.b}")
+        within(self, 0, 1, "b")
 
     @abstractmethod
     def on_disk(self) -> IndexOnDisk:

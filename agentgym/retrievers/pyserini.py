@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from agentgym.ranges import at_least
 from agentgym.retrievers.corpus_config import CorpusConfig
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class Pyserini(CorpusConfig):
 
     def __post_init__(self) -> None:
         CorpusConfig.__post_init__(self)
-        for name, least in (("threads", 0), ("heap_mb", 64), ("max_length", 8)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        at_least(self, 0, "threads")
+        at_least(self, 64, "heap_mb")
+        at_least(self, 8, "max_length")
         if (self.mode == "dense") != bool(self.encoder):
             raise ValueError(
                 "mode=dense needs encoder=, a Hugging Face model or its folder"

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from agentgym.errors import SandboxError
+from agentgym.ranges import at_least, within
 from agentgym.rollout.branch_rules import Paper, Released, Rule, scaled_entropy
 from agentgym.rollout.walk import Walk
 from agentgym.types import Group
@@ -55,13 +56,11 @@ class EntropyBranching:
     compat: Literal["paper", "released"] = "paper"
 
     def __post_init__(self) -> None:
-        for name, lowest in (("initial_rollouts", 1), ("beam_size", 2), ("entropy_tokens", 1)):
-            value = getattr(self, name)
-            if value != "balanced" and value < lowest:
-                raise ValueError(f"{name} must be at least {lowest}, not {value}")
-        for name in ("branch_probability", "threshold", "fork_penalty"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.initial_rollouts != "balanced":
+            at_least(self, 1, "initial_rollouts")
+        at_least(self, 2, "beam_size")
+        at_least(self, 1, "entropy_tokens")
+        within(self, 0, 1, "branch_probability", "threshold", "fork_penalty")
 
     def probability(self, rise: float) -> float:
         """Of branching, where the entropy has risen by `rise`."""

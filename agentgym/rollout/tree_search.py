@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from agentgym.errors import ConfigError, UserError
+from agentgym.ranges import at_least, within
 from agentgym.rollout.outcome_value import outcome_value
 from agentgym.rollout.search_tree import Node, back_up
 from agentgym.rollout.walk import Walk
@@ -57,14 +58,9 @@ class TreeSearch:
     replay: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("width", "max_depth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("exploration", "quality_weight", "entropy_weight", "depth_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
-        if not 0 <= self.backup_floor <= 1:
-            raise ValueError(f"backup_floor must be from 0 to 1, not {self.backup_floor}")
+        at_least(self, 1, "width", "max_depth")
+        at_least(self, 0, "exploration", "quality_weight", "entropy_weight", "depth_weight")
+        within(self, 0, 1, "backup_floor")
 
     def uct(self, node: Node) -> float:
         """How much a descent wants to go on at a child."""

@@ -13,6 +13,7 @@ from agentgym.envs.ledgers.ledger import Ledger
 from agentgym.envs.ledgers.questions import LOOK, Level, ask
 from agentgym.envs.tasks.splits import in_split
 from agentgym.errors import ConfigError
+from agentgym.ranges import at_least
 from agentgym.types import Task
 
 
@@ -39,8 +40,7 @@ class Ledgers:
         self._ledger(0)
         if not self.levels:
             raise ValueError(f"levels must be some of {', '.join(get_args(Level))}")
-        if self.questions < 1:
-            raise ValueError(f"questions must be at least 1, not {self.questions}")
+        at_least(self, 1, "questions")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
         """Databases, and not questions, belong to a split."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from agentgym.ranges import at_least
 from agentgym.trainers.base import Scored
 from agentgym.trainers.credit.read_signal import read_signal
 
@@ -23,8 +24,7 @@ class CosineLength:
     correct: str = "success"
 
     def __post_init__(self) -> None:
-        if self.max_length < 1:
-            raise ValueError(f"max_length must be at least 1, not {self.max_length}")
+        at_least(self, 1, "max_length")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for scored in batch:

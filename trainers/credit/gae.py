@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentgym.errors import ConfigError
+from agentgym.ranges import within
 from agentgym.trainers.base import Scored
 
 
@@ -20,9 +21,7 @@ class Gae:
     lam: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        within(self, 0, 1, "gamma", "lam")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for scored in batch:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from agentgym.ranges import above
 from agentgym.trainers.base import Scored
 
 
@@ -26,10 +27,8 @@ class TruncatedImportance:
     needs_proximal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.cap <= 0:
-            raise ValueError(f"cap must be positive, not {self.cap}")
-        if self.bound is not None and self.bound <= 1:
-            raise ValueError(f"bound must be above 1, not {self.bound}")
+        above(self, 0, "cap")
+        above(self, 1, "bound")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for scored in batch:

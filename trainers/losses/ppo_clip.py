@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from agentgym.ranges import above, at_least, within
 from agentgym.trainers.base import TokenBatch
 
 if TYPE_CHECKING:
@@ -30,12 +31,9 @@ class PpoClip:
     needs_reference: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip_low <= 1:
-            raise ValueError(f"clip_low must be in [0, 1], not {self.clip_low}")
-        if self.clip_high < 0:
-            raise ValueError(f"clip_high must be at least 0, not {self.clip_high}")
-        if self.dual_clip is not None and self.dual_clip <= 1:
-            raise ValueError(f"dual_clip must be above 1, not {self.dual_clip}")
+        within(self, 0, 1, "clip_low")
+        at_least(self, 0, "clip_high")
+        above(self, 1, "dual_clip")
 
     def __call__(self, tokens: TokenBatch) -> Tensor:
         import torch

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from agentgym.ranges import within
 from agentgym.trainers.signals.episodes import valid_episodes
 from agentgym.trainers.signals.recall import recall_gains
 from agentgym.types import Group, Turn
@@ -35,8 +36,7 @@ class Judgements:
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be from 0 to 1, not {self.gamma}")
+        within(self, 0, 1, "gamma")
 
     async def __call__(self, group: Group, services: Services) -> None:
         for turns in valid_episodes(group):

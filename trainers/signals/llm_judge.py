@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from agentgym.boxed import last_boxed
 from agentgym.config import Spec, build, to_table
 from agentgym.errors import LlmError
+from agentgym.ranges import at_least
 from agentgym.trainers.signals.episodes import answer_of, valid_episodes
 from agentgym.types import Group, Outcome, Task, Turn
 
@@ -42,9 +43,7 @@ class LlmJudge:
     max_questions: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("votes", "max_tokens", "answer_tokens", "cache"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        at_least(self, 1, "votes", "max_tokens", "answer_tokens", "cache")
         if self.votes % 2 == 0:
             raise ValueError(f"votes must be odd, so that there is a median, not {self.votes}")
         if self.votes > 1 and not self.temperature:
