@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentgym.envs.code_sessions import Answer, GraderSessions, ProgramSession
 from agentgym.envs.code_tests import CallTests, StreamTests, Tests
-from agentgym.envs.verdict import Verdict
+from agentgym.envs.grading import Verdict
 from agentgym.errors import JudgeError
 
 if TYPE_CHECKING:

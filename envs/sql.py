@@ -12,10 +12,10 @@ from agentgym.config import Spec
 from agentgym.database import Access, DatabaseHost, Template
 from agentgym.env import Demonstration, Env, StepResult
 from agentgym.envs import sql_demos
+from agentgym.envs.grading import Verdict
 from agentgym.envs.sql_grading import right_value
 from agentgym.envs.sql_judging import Question, judge_query, judge_state
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
-from agentgym.envs.verdict import Verdict
 from agentgym.errors import TaskError
 from agentgym.ranges import within
 from agentgym.tool import Toolset

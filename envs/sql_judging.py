@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from agentgym.database import Access, Database, DatabaseHost, Table, Template
 from agentgym.envs import sql_grading
-from agentgym.envs.verdict import Verdict
+from agentgym.envs.grading import Verdict
 from agentgym.errors import JudgeError, SqlError, SqlTooMuch, TaskError
 from agentgym.qa import texts
 from agentgym.types import Task

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from agentgym.retrievers.corpus_config import CorpusConfig
+from agentgym.retrievers.over_corpus import OverCorpusConfig
 
 if TYPE_CHECKING:
     from agentgym.retrievers.indexed import IndexOnDisk
 
 
 @dataclass(frozen=True)
-class Bm25s(CorpusConfig):
+class Bm25s(OverCorpusConfig):
     """The best passages by BM25.
 
-    Fields as in CorpusConfig, and: stemmer: a Snowball algorithm, or `none`. stopwords: Lucene's 33 English ones,
-    or `none`.
+    Fields as in OverCorpusConfig, and: stemmer: a Snowball algorithm, or `none`. stopwords: Lucene's 33 English
+    ones, or `none`.
     """
 
     stemmer: Literal["porter", "english", "none"] = "porter"

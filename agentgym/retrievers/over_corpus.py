@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CorpusConfig(ABC):
+class OverCorpusConfig(ABC):
     """corpus: a .jsonl, .jsonl.gz or .parquet file, or several; rows as in `agentgym.retrievers.corpus`. index:
     the folder of its index, which is built where it is missing or the corpus has changed; without one, a folder in
     the user's cache directory. strict: a row that is no passage is an error, instead of being left out and
