@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agentgym.ranges import at_least
+
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
@@ -24,8 +26,7 @@ class Chunks:
             raise ValueError(f"head must be from 0 to carry ({self.carry}), not {self.head}")
         if not self.carry < self.size:
             raise ValueError(f"carry must be below the size of a chunk ({self.size}), not {self.carry}")
-        if self.count < 1:
-            raise ValueError(f"count must be at least 1, not {self.count}")
+        at_least(self, 1, "count")
 
     @property
     def total(self) -> int:

@@ -39,7 +39,7 @@ def settings() -> str:
 
 def _whole(name: str, cls: type[Any]) -> str:
     fields = "\n".join(_field(each) for each in dataclasses.fields(cls))
-    return "\n\n".join([name, *map(inspect.cleandoc, _docstrings(cls)), *([fields] if fields else [])])
+    return "\n\n".join([name, *map(inspect.cleandoc, docstrings(cls)), *([fields] if fields else [])])
 
 
 def _first_sentence(component: Any) -> str:
@@ -47,7 +47,7 @@ def _first_sentence(component: Any) -> str:
     return text.partition(". ")[0].removesuffix(".")
 
 
-def _docstrings(component: type[Any]) -> Iterator[str]:
+def docstrings(component: type[Any]) -> Iterator[str]:
     """Its own and those of the classes that it has fields from."""
     for cls in component.__mro__:
         if dataclasses.is_dataclass(cls) and cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}("):

@@ -15,8 +15,6 @@ from typing import Any
 
 from agentgym.errors import TaskError
 
-CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
-"""As its code numbers them."""
 REFUSALS = ("no information available", "not mentioned")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LITTLE = re.compile(r"\b(?:a|an|the|and)\b")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym.config import build
 from agentgym.errors import ConfigError, did_you_mean
+from agentgym.ranges import at_least
 
 if TYPE_CHECKING:
     from agentgym.trainers.settings import Settings
@@ -53,8 +54,7 @@ class Hardware:
     gpu: str = "H100"
 
     def __post_init__(self) -> None:
-        if self.gpus < 1:
-            raise ValueError(f"gpus must be at least 1, not {self.gpus}")
+        at_least(self, 1, "gpus")
 
     @property
     def card(self) -> Gpu:

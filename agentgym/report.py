@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentgym.chart import Chart, Mark
 from agentgym.config import read_toml
 from agentgym.errors import UserError
-from agentgym.runlog import read_forests, read_metrics, stage_names
+from agentgym.runlog import ends, read_forests, read_metrics, stage_names
 from agentgym.transcript import OF_THE_PLAYER, Passage, facts, is_demonstration, passages
 from agentgym.types import Group, Turn
 from agentgym.vocabulary import ENTITY, unescape
@@ -77,15 +77,10 @@ def _evaluations(run_dir: Path, rows: Sequence[Row]) -> Iterator[tuple[str, tupl
 Played = Mapping[str, tuple[int, "Evaluation", list[Group]]]
 
 
-def _ends(played: Played, stages: Sequence[str]) -> list[str]:
-    """The evaluations that ended the first and the last stage; one or none where there are no more."""
-    done = [name for name in stages if name in played]
-    return list(dict.fromkeys(done[:1] + done[-1:]))
-
-
 def _headline(played: Played, stages: Sequence[str]) -> str:
-    ends = [(name, played[name][1]) for name in _ends(played, stages)]
-    said = [f"<b>{100 * result.success:.1f}&nbsp;%</b> after {escape(name)}" for name, result in ends]
+    said = [
+        f"<b>{100 * played[name][1].success:.1f}&nbsp;%</b> after {escape(name)}" for name in ends(stages, played)
+    ]
     return f'<p class="headline">Success on held-out tasks: {", ".join(said)}</p>' if said else ""
 
 
@@ -165,7 +160,7 @@ def _totals(steps: Sequence[Row]) -> str:
 
 
 def _episodes(played: Played, stages: Sequence[str]) -> Iterator[str]:
-    for name in _ends(played, stages):
+    for name in ends(stages, played):
         yield f"<h3>After {escape(name)}</h3>"
         episodes = [(group, turns) for group in played[name][2] for turns in group.trajectories()]
         valid = [(g, t) for g, t in episodes if t[-1].outcome is not None and t[-1].outcome.is_valid]

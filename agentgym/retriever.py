@@ -17,6 +17,11 @@ class Passage:
     text: str
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def searched(self) -> str:
+        """What queries are compared with."""
+        return f"{self.title}\n{self.text}"
+
 
 class Hit(NamedTuple):
     """A passage that was found. score: higher is better, and comparable within one query only."""

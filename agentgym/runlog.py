@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -152,6 +152,12 @@ def check_directory(path: Path, *, resume: bool) -> None:
 def stage_names(path: Path) -> list[str]:
     """The stages of a run, in order."""
     return [stage["name"] for stage in read_toml(path / "config.toml", "run").get("stages", [])]
+
+
+def ends(stages: Sequence[str], evaluations: Collection[str]) -> list[str]:
+    """The evaluations that ended the first and the last of `stages`; one or none where there are no more."""
+    done = [name for name in stages if name in evaluations]
+    return list(dict.fromkeys(done[:1] + done[-1:]))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentgym.runlog import ends
 from agentgym.trainers.checkpoint import latest
 from agentgym.transcript import Decode, Kind, Passage, facts, passages
 from agentgym.types import Group
@@ -45,11 +46,11 @@ def summary_table(evaluations: Mapping[str, Mapping[str, Any]], stages: Sequence
     from rich.table import Table
 
     table = Table("", "evaluated at", "success [95 %]", "tool calls", "tokens")
-    ends = [name for name in stages if name in evaluations]
-    for name in dict.fromkeys(ends[:1] + ends[-1:]):
+    shown = ends(stages, evaluations)
+    for name in shown:
         row = evaluations[name]
         table.add_row(
-            "after" if name == ends[-1] else "before",
+            "after" if name == shown[-1] else "before",
             f"end of {name} (step {row['step']})",
             rate(row["success"], row["interval"]),
             f"{row['tool_calls']:.2f}",

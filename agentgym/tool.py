@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agentgym.config import Spec, build, convert
+from agentgym.ranges import above, at_least
 
 if TYPE_CHECKING:
     import asyncio
@@ -84,13 +85,8 @@ class Limits:
     max_tokens: int = MAX_TOKENS
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "concurrency", "rate", "max_tokens"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, not {value}")
-        for name in ("retries", "cost"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        above(self, 0, "timeout", "concurrency", "rate", "max_tokens")
+        at_least(self, 0, "retries", "cost")
 
 
 def limits(**fields: Any) -> Callable[[T], T]:

@@ -112,6 +112,10 @@ class Vocabulary:
             return text
         return "".join(_entity(c) if i in starts else c for i, c in enumerate(text))
 
+    def as_data(self, text: str, tags: Sequence[str], max_tokens: int) -> str:
+        """`text` as nothing but data, whatever it looks like, and not too long."""
+        return self.clip(self.neutralise(text, tags), max_tokens)  # an entity is several tokens
+
     def disarm(self, value: Any) -> Any:
         """A JSON value without markers in its strings. Those that have none stay, neutralised before or not."""
         if isinstance(value, str):

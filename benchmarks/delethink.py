@@ -39,7 +39,6 @@ from agentgym.opening import open_policy
 from agentgym.rollout.independent import Independent
 from agentgym.run import resolve_settings
 from agentgym.runlog import read_metrics
-from agentgym.trainers.evaluate import succeeded
 from agentgym.types import Group
 
 TASKS = 256
@@ -89,8 +88,8 @@ async def evaluate(checkpoint: Path, seed: int, words: Sequence[str]) -> Row:
         swapped = await other.run(Independent(), named, seed, 1)
     window = max(len(group.turns[0].context) for group in groups) + env.chunk
     return {
-        "in chunks": success(groups),
-        "carry-over swapped": success(swapped),
+        "in chunks": runs.success(groups),
+        "carry-over swapped": runs.success(swapped),
         "cut off": statistics.fmean(cut),
         "guess": 1 / tasks[0].info["base"],
         "peak context": max(size for group in groups for size in group.context_sizes()),
@@ -115,11 +114,6 @@ async def answer_at_once(group: Group, play: Any, engine: Any, seed: int) -> boo
     ids = [*group.seen(0), *group.turns[0].action.ids, *said]
     sample = await engine.sample(ids, Sampling(max_tokens=1, seed=seed))
     return sample.text == group.task.answer
-
-
-def success(groups: Sequence[Group]) -> float:
-    """Share of episodes with the right answer."""
-    return statistics.fmean(succeeded(group.turns[-1].info) for group in groups)
 
 
 def learning(folder: Path, seed: int, words: Sequence[str]) -> Row:

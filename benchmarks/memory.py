@@ -40,7 +40,6 @@ from agentgym.config import build, read_toml, write_toml
 from agentgym.envs import memory_demos
 from agentgym.envs.memory import MANAGER, Memory, MemoryEnv
 from agentgym.envs.worlds.names import SHORT_NAMES
-from agentgym.locomo import CATEGORIES
 from agentgym.protocols.memory_r1 import Operation, read_answered, write_answered, write_operations
 from agentgym.recipes import recipes
 from agentgym.run import resolve_settings
@@ -49,6 +48,8 @@ from agentgym.services import Services
 from agentgym.types import Group, Observation, Task
 
 TASKS = 256
+CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
+"""As LoCoMo's code numbers them."""
 Row = dict[str, float]
 PPO = [
     "stages.rl.group_size=1",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agentgym.env import StepResult
 from agentgym.envs.grading import Checker, grade
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
+from agentgym.ranges import within
 from agentgym.types import Outcome
 
 
@@ -23,8 +24,7 @@ class AnsweredConfig(ToolTurnsConfig, ABC):
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        if not 0 <= self.demo_direct_rate <= 1:
-            raise ValueError(f"demo_direct_rate must be from 0 to 1, not {self.demo_direct_rate}")
+        within(self, 0, 1, "demo_direct_rate")
 
 
 class AnsweredEnv(ToolTurnsEnv):
@@ -36,9 +36,5 @@ class AnsweredEnv(ToolTurnsEnv):
         assert self.task is not None
         verdict = await grade(self.task, answer, self.config.checker, self.services)
         reward = self.config.reward_right if verdict.right else self.config.reward_wrong
-        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE)
-        if verdict.timed_out:
-            info["grader_timeout"] = True
-        if verdict.note:
-            info["grader_note"] = verdict.note
+        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE, **verdict.remarks)
         return StepResult("", reward, True, False, info)

@@ -11,6 +11,7 @@ from agentgym.env import Demonstration, StepResult
 from agentgym.envs.code_grading import CodeGraders, Score
 from agentgym.envs.code_tests import find_tests
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
+from agentgym.ranges import above
 from agentgym.tools.python import strip_fence
 from agentgym.types import Message, Outcome, Task
 
@@ -45,9 +46,7 @@ class Code(ToolTurnsConfig):
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        for name in ("timeout", "grading_timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
+        above(self, 0, "timeout", "grading_timeout")
 
     def make(self, services: Services) -> CodeEnv:
         return CodeEnv(self, services)
@@ -88,17 +87,13 @@ class CodeEnv(ToolTurnsEnv):
         share = score.fraction if self.config.reward == "fraction" else float(score.right)
         reward = self.config.reward_wrong + (self.config.reward_right - self.config.reward_wrong) * share
         info = self.facts(success=score.right, answer=answer, outcome=Outcome.DONE)
-        info |= {"cases": score.cases, "cases_passed": score.passed}
-        if score.timed_out:
-            info["grader_timeout"] = True
-        if score.note:
-            info["grader_note"] = score.note
+        info |= {"cases": score.cases, "cases_passed": score.passed, **score.remarks}
         return StepResult("", reward, True, False, info)
 
     async def _grade(self, answer: str | None) -> Score:
         assert self.task is not None, "reset() comes first"
         if answer is None:
-            return Score(False, 0, 0)
+            return Score(False)
         config = CodeGraders(build("sandbox", self.config.sandbox), self.config.grading_timeout)
         grader = await self.services.get(config)
         return await grader.grade(answer, find_tests(self.task))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentgym.envs.code_sessions import Answer, GraderSessions, ProgramSession
 from agentgym.envs.code_tests import CallTests, StreamTests, Tests
+from agentgym.envs.grading import Verdict
 from agentgym.errors import JudgeError
 
 if TYPE_CHECKING:
@@ -27,15 +28,11 @@ CLOSE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """right: every case holds, and the tests came to their end. passed: cases that hold, of `cases`.
-    timed_out: nobody could tell. note: what went wrong."""
+class Score(Verdict):
+    """right: every case holds, and the tests came to their end. passed: cases that hold, of `cases`."""
 
-    right: bool
-    passed: int
-    cases: int
-    timed_out: bool = False
-    note: str = ""
+    passed: int = 0
+    cases: int = 0
 
     @property
     def fraction(self) -> float:
@@ -134,12 +131,12 @@ class CodeGrader:
                 report = await self._tests.replay(tests, answers)
                 if report is None:
                     note = program.note or "the tests do not end with what this program answers"
-                    return Score(False, 0, record.cases, timed_out=True, note=note), answers
+                    return Score(False, cases=record.cases, timed_out=True, note=note), answers
                 if not report["calls"]:
                     return _score(report, record.cases, program.note), answers
                 answers += [record.admit(call, await program.call(call)) for call in report["calls"]]
             note = "the tests call this program without end"
-            return Score(False, 0, record.cases, timed_out=True, note=note), answers
+            return Score(False, cases=record.cases, timed_out=True, note=note), answers
         finally:
             await session.close()
 
@@ -151,7 +148,7 @@ class CodeGrader:
         finally:
             await session.close()
         held = [_printed(text, output) for text, output in zip(texts, tests.outputs, strict=True)]
-        return Score(all(held), sum(held), len(held), note=program.note)
+        return Score(all(held), note=program.note, passed=sum(held), cases=len(held))
 
 
 def _is_object(text: str | None) -> bool:
@@ -166,7 +163,8 @@ def _is_object(text: str | None) -> bool:
 def _score(report: dict[str, Any], cases: int, note: str) -> Score:
     held: list[bool] = report["cases"]
     right = report["ended"] and all(held)
-    return Score(right, sum(held), max(cases, len(held)), note=note or report["error"] or _first_false(held))
+    note = note or report["error"] or _first_false(held)
+    return Score(right, note=note, passed=sum(held), cases=max(cases, len(held)))
 
 
 def _first_false(held: list[bool]) -> str:

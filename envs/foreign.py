@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentgym.config import Spec
 from agentgym.env import Demonstration, Env, StepResult, TaskSource
+from agentgym.envs.calling import Caller
 from agentgym.envs.tasks.source import task_source
+from agentgym.ranges import above, at_least
 from agentgym.types import Message, Observation, Outcome, Task
 
 if TYPE_CHECKING:
     from agentgym.services import Services
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +37,8 @@ class ForeignTurns(ABC):
     demo: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, not {self.max_turns}")
-        if self.timeout <= 0:
-            raise ValueError(f"timeout must be above 0 seconds, not {self.timeout}")
+        at_least(self, 1, "max_turns")
+        above(self, 0, "timeout")
 
     @abstractmethod
     def make(self, services: Services) -> ForeignEnv: ...
@@ -96,6 +99,29 @@ class ForeignEnv(Env):
             return super().demonstrate(rng)
         assert self.task is not None, "reset() comes first"
         return _recite(self.config.demo, self.task.answer)
+
+
+class PeerEnv(ForeignEnv):
+    """One episode with an object of another library, which is called in threads. name: whose it is, for
+    messages."""
+
+    def __init__(self, config: ForeignTurns, services: Services, name: str) -> None:
+        super().__init__(config, services)
+        self._caller = Caller(name, config.timeout)
+        self.peer: Any = None
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """What `work` returns. Raises EnvError, ToolTimeout."""
+        try:
+            return await self._caller(work)
+        except TimeoutError:
+            self.peer = None  # a thread may still be in it
+            raise
+
+    async def release(self) -> None:
+        peer, self.peer = self.peer, None
+        if peer is not None:
+            await self.call(peer.close)
 
 
 def _recite(actions: tuple[str, ...], answer: str) -> Demonstration:

@@ -25,12 +25,18 @@ Checker = Literal["auto", "math", "countdown"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """right: the answer means what the task's does. timed_out: no verdict in time, or the checker died of it.
-    note: why the answer could not be compared."""
+    """right: the answer is. timed_out: nobody could tell in time, or the grader died of it. note: what went wrong,
+    or why the answer could not be compared."""
 
     right: bool
     timed_out: bool = False
     note: str = ""
+
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """What a step's info says of it, where there is something to say."""
+        told = {"grader_timeout": self.timed_out, "grader_note": self.note}
+        return {name: value for name, value in told.items() if value}
 
 
 async def grade(task: Task, answer: str | None, checker: Checker, services: Services) -> Verdict:

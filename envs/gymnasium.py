@@ -7,8 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agentgym.envs.calling import Caller
-from agentgym.envs.foreign import Answer, ForeignEnv, ForeignTurns, says
+from agentgym.envs.foreign import Answer, ForeignTurns, PeerEnv, says
 from agentgym.errors import ConfigError
 from agentgym.gym import as_text
 from agentgym.types import Message, Task
@@ -41,30 +40,28 @@ class Gymnasium(ForeignTurns):
         return GymnasiumEnv(self, services)
 
 
-class GymnasiumEnv(ForeignEnv):
+class GymnasiumEnv(PeerEnv):
     """One episode."""
 
     stop = (STOP,)
     config: Gymnasium
 
     def __init__(self, config: Gymnasium, services: Services) -> None:
-        super().__init__(config, services)
-        self._call = Caller(f"Gymnasium's {config.id}", config.timeout)
-        self._peer: Any = None
+        super().__init__(config, services, f"Gymnasium's {config.id}")
 
     async def begin(self, task: Task, rng: random.Random) -> list[Message]:
         from agentgym.envs.gymnasium_spaces import how, show
 
-        self._peer = await self._call(self._make)
-        peer, seed = self._peer, task.info.get("seed")
-        seen, _ = await self._call(lambda: peer.reset(seed=seed))
+        self.peer = peer = await self.call(self._make)
+        seed = task.info.get("seed")
+        seen, _ = await self.call(lambda: peer.reset(seed=seed))
         told = (self.config.instructions, as_text(task.prompt), how(peer.action_space, self.config.actions))
         return says("\n\n".join([*filter(None, told), show(peer.observation_space, seen)]))
 
     async def answer(self, action: str) -> Answer:
         from agentgym.envs.gymnasium_spaces import how, read, show
 
-        peer = self._peer
+        peer = self.peer
         found = _ACTION.search(action)
         try:
             if found is None:
@@ -74,17 +71,8 @@ class GymnasiumEnv(ForeignEnv):
             return Answer(
                 says(f"That is no action: {error}. {how(peer.action_space, self.config.actions)}"), 0.0, False
             )
-        try:
-            seen, reward, terminated, truncated, _ = await self._call(lambda: peer.step(chosen))
-        except TimeoutError:
-            self._peer = None  # a thread may still be in it
-            raise
+        seen, reward, terminated, truncated, _ = await self.call(lambda: peer.step(chosen))
         return Answer(says(show(peer.observation_space, seen)), float(reward), bool(terminated), bool(truncated))
-
-    async def release(self) -> None:
-        peer, self._peer = self._peer, None
-        if peer is not None:
-            await self._call(peer.close)
 
     def _make(self) -> Any:
         import gymnasium

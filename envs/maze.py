@@ -11,6 +11,7 @@ from agentgym.config import Spec
 from agentgym.env import Demonstration, Env, StepResult, TaskSource
 from agentgym.envs.tasks.mazes import DOORS
 from agentgym.envs.tasks.source import task_source
+from agentgym.ranges import at_least, within
 from agentgym.types import Outcome, Task
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ _GO = re.compile(r"<go>(.*?)</go>", re.DOTALL)
 class Maze:
     """Walk through rooms to the end; a wrong door is noticed there only. See `tasks/mazes.py`.
 
-    max_turns: moves, those against a wall as well. reward_right, reward_wrong: paid at the end. demo_guess_rate:
-    share of rooms in which the demonstrator takes any door, as one who does not know the signs.
+    tasks, eval_tasks: see `tasks/source.py`. max_turns: moves, those against a wall as well. reward_right,
+    reward_wrong: paid at the end. demo_guess_rate: share of rooms in which the demonstrator takes any door, as one
+    who does not know the signs.
     """
 
     tasks: Spec = "mazes"
@@ -37,10 +39,8 @@ class Maze:
     demo_guess_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, not {self.max_turns}")
-        if not 0 <= self.demo_guess_rate <= 1:
-            raise ValueError(f"demo_guess_rate must be from 0 to 1, not {self.demo_guess_rate}")
+        at_least(self, 1, "max_turns")
+        within(self, 0, 1, "demo_guess_rate")
 
     def make(self, services: Services) -> MazeEnv:
         return MazeEnv(self, services)

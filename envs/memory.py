@@ -21,6 +21,7 @@ from agentgym.errors import TaskError
 from agentgym.protocol import Prompt, opening
 from agentgym.protocols import memory_r1
 from agentgym.protocols.memory_r1 import BadOperations, read_answered, read_operations
+from agentgym.ranges import at_least, within
 from agentgym.types import Message, Observation, Outcome, Task
 
 if TYPE_CHECKING:
@@ -61,14 +62,8 @@ class Memory:
     demo_guess_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("tries", "related", "candidates", "part_tokens", "memory_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.capacity is not None and self.capacity < 1:
-            raise ValueError(f"capacity must be at least 1, not {self.capacity}")
-        for name in ("demo_error_rate", "demo_guess_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        at_least(self, 1, "tries", "related", "candidates", "part_tokens", "memory_tokens", "capacity")
+        within(self, 0, 1, "demo_error_rate", "demo_guess_rate")
 
     def make(self, services: Services) -> MemoryEnv:
         return MemoryEnv(self, services)
@@ -189,8 +184,7 @@ class MemoryEnv(Env):
 
     def _safe(self, text: str, max_tokens: int | None = None) -> str:
         """Data, whatever it looks like, and not too long."""
-        vocabulary = self.services.vocabulary
-        return vocabulary.clip(vocabulary.neutralise(text, memory_r1.TAGS), max_tokens or self.config.part_tokens)
+        return self.services.vocabulary.as_data(text, memory_r1.TAGS, max_tokens or self.config.part_tokens)
 
     def _facts(self, **more: Any) -> dict[str, Any]:
         facts = {"tool_calls": self._calls, "memories": len(self.bank.live)}

@@ -11,6 +11,7 @@ from agentgym.envs.calling import Caller
 from agentgym.envs.tasks.reasoning_gym import ReasoningGym as Tasks
 from agentgym.envs.tasks.reasoning_gym import generate
 from agentgym.protocol import Prompt, opening
+from agentgym.ranges import above
 from agentgym.types import Message, Outcome, Task
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ class ReasoningGym:
     timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.timeout <= 0:
-            raise ValueError(f"timeout must be above 0 seconds, not {self.timeout}")
+        above(self, 0, "timeout")
 
     def make(self, services: Services) -> ReasoningGymEnv:
         return ReasoningGymEnv(self, services)

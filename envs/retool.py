@@ -10,6 +10,7 @@ from agentgym.config import Spec
 from agentgym.env import Demonstration
 from agentgym.envs import retool_demos
 from agentgym.envs.answered import AnsweredConfig, AnsweredEnv
+from agentgym.ranges import above, within
 
 if TYPE_CHECKING:
     from agentgym.services import Services
@@ -29,10 +30,8 @@ class Retool(AnsweredConfig):
 
     def __post_init__(self) -> None:
         AnsweredConfig.__post_init__(self)
-        if self.timeout <= 0:
-            raise ValueError(f"timeout must be above 0 seconds, not {self.timeout}")
-        if not 0 <= self.demo_error_rate <= 1:
-            raise ValueError(f"demo_error_rate must be from 0 to 1, not {self.demo_error_rate}")
+        above(self, 0, "timeout")
+        within(self, 0, 1, "demo_error_rate")
 
     def make(self, services: Services) -> RetoolEnv:
         return RetoolEnv(self, services)

@@ -18,6 +18,7 @@ from agentgym.errors import ConfigError, TaskError
 from agentgym.models.reranker import Reranker
 from agentgym.protocol import Malformed, Said
 from agentgym.protocols.reseek import Judgement, split_judgement
+from agentgym.ranges import within
 from agentgym.tool import Toolset
 from agentgym.tooling.load import Instance
 from agentgym.tools.search import Search as SearchTool
@@ -38,15 +39,16 @@ class Search(ToolTurnsConfig):
     """A question, a corpus to search, one short answer.
 
     Fields as in ToolTurnsConfig, and: retriever: what is searched by what, `bm25s` where a table names none; None:
-    the task's own invented world (tasks `fictional`). k: passages a result has. observation_tokens: of a result
-    that the policy sees. score: what is paid: `em` (the answer's words are the right ones) or `f1` (how many of
-    them are). judge: whether each result must be judged before the policy goes on, and whether one judged useless
-    is kept in its context or dropped; after No it must search again. mislead: share of the searches that are
-    answered with passages which lead astray, and others with none of those (worlds only). reranker: a model whose
-    score of a result with the right answer, above reranker_threshold, makes it useful; without one a result is
-    useful that has a gold passage in it. demo_direct_rate: chance, at each step, that a demonstration gives up and
-    answers `unknown`. demo_easy_rate: the same for easy tasks, whose question says the answer: it is given.
-    demo_error_rate: share of a demonstration's judgements that are tossed for.
+    the task's own invented world (tasks `fictional`). k: passages a result has. timeout: seconds a search may
+    take. observation_tokens: of a result that the policy sees. score: what is paid: `em` (the answer's words are
+    the right ones) or `f1` (how many of them are). judge: whether each result must be judged before the policy
+    goes on, and whether one judged useless is kept in its context or dropped; after No it must search again.
+    mislead: share of the searches that are answered with passages which lead astray, and others with none of those
+    (worlds only). reranker: a model whose score of a result with the right answer, above reranker_threshold, makes
+    it useful; without one a result is useful that has a gold passage in it. demo_direct_rate: chance, at each
+    step, that a demonstration gives up and answers `unknown`. demo_easy_rate: the same for easy tasks, whose
+    question says the answer: it is given. demo_error_rate: share of a demonstration's judgements that are tossed
+    for.
     """
 
     runs_programs: ClassVar[bool] = False
@@ -67,9 +69,9 @@ class Search(ToolTurnsConfig):
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        for name in ("mislead", "reranker_threshold", "demo_direct_rate", "demo_easy_rate", "demo_error_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        within(
+            self, 0, 1, "mislead", "reranker_threshold", "demo_direct_rate", "demo_easy_rate", "demo_error_rate"
+        )
         if isinstance(self.retriever, dict):
             object.__setattr__(self, "retriever", {"name": "bm25s", **self.retriever})
         if self.mislead and self.retriever is not None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from agentgym.config import Spec
-from agentgym.envs.calling import Caller
-from agentgym.envs.foreign import Answer, ForeignEnv, ForeignTurns
+from agentgym.envs.foreign import Answer, ForeignTurns, PeerEnv
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.extras import need
 from agentgym.types import Message, Task
@@ -35,36 +34,24 @@ class SkyrlGym(ForeignTurns):
         return SkyrlGymEnv(self, services)
 
 
-class SkyrlGymEnv(ForeignEnv):
+class SkyrlGymEnv(PeerEnv):
     """One episode."""
 
     config: SkyrlGym
 
     def __init__(self, config: SkyrlGym, services: Services) -> None:
-        super().__init__(config, services)
-        self._call = Caller(f"SkyRL-Gym's {config.id}", config.timeout)
-        self._peer: Any = None
+        super().__init__(config, services, f"SkyRL-Gym's {config.id}")
 
     async def begin(self, task: Task, rng: random.Random) -> list[Message]:
-        self._peer = await self._call(lambda: self._make(task))
-        peer = self._peer
+        self.peer = peer = await self.call(lambda: self._make(task))
         asked = [{"role": "user", "content": task.prompt}] if isinstance(task.prompt, str) else list(task.prompt)
-        opening, _ = await self._call(lambda: peer.init(asked))
+        opening, _ = await self.call(lambda: peer.init(asked))
         return _messages(opening)
 
     async def answer(self, action: str) -> Answer:
-        peer = self._peer
-        try:
-            got = await self._call(lambda: peer.step(action))
-        except TimeoutError:
-            self._peer = None  # a thread may still be in it
-            raise
+        peer = self.peer
+        got = await self.call(lambda: peer.step(action))
         return Answer(_messages(got["observations"]), float(got["reward"] or 0.0), bool(got["done"]))
-
-    async def release(self) -> None:
-        peer, self._peer = self._peer, None
-        if peer is not None:
-            await self._call(peer.close)
 
     def _make(self, task: Task) -> Any:
         skyrl_gym = need("skyrl_gym", "skyrl-gym")

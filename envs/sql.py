@@ -12,10 +12,12 @@ from agentgym.config import Spec
 from agentgym.database import Access, DatabaseHost, Template
 from agentgym.env import Demonstration, Env, StepResult
 from agentgym.envs import sql_demos
+from agentgym.envs.grading import Verdict
 from agentgym.envs.sql_grading import right_value
-from agentgym.envs.sql_judging import Question, Verdict, judge_query, judge_state
+from agentgym.envs.sql_judging import Question, judge_query, judge_state
 from agentgym.envs.tool_turns import ToolTurnsConfig, ToolTurnsEnv
 from agentgym.errors import TaskError
+from agentgym.ranges import within
 from agentgym.tool import Toolset
 from agentgym.tooling.load import Instance
 from agentgym.tools.python import strip_fence
@@ -54,8 +56,7 @@ class Sql(ToolTurnsConfig):
 
     def __post_init__(self) -> None:
         ToolTurnsConfig.__post_init__(self)
-        if not 0 <= self.demo_direct_rate <= 1:
-            raise ValueError(f"demo_direct_rate must be from 0 to 1, not {self.demo_direct_rate}")
+        within(self, 0, 1, "demo_direct_rate")
         self.tool(Template("sqlite"), "read")  # what is wrong is wrong before anything is played
 
     def make(self, services: Services) -> SqlEnv:
@@ -113,9 +114,7 @@ class SqlEnv(ToolTurnsEnv):
     async def finish(self, answer: str | None) -> StepResult:
         verdict = Verdict(False) if answer is None else await self.judge(strip_fence(answer))
         reward = self.config.reward_right if verdict.right else self.config.reward_wrong
-        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE)
-        if verdict.note:
-            info["grader_note"] = verdict.note
+        info = self.facts(success=verdict.right, answer=answer, outcome=Outcome.DONE, **verdict.remarks)
         return StepResult("", reward, True, False, info)
 
     async def judge(self, answer: str) -> Verdict:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from agentgym.database import Access, Database, DatabaseHost, Table, Template
 from agentgym.envs import sql_grading
+from agentgym.envs.grading import Verdict
 from agentgym.errors import JudgeError, SqlError, SqlTooMuch, TaskError
 from agentgym.qa import texts
 from agentgym.types import Task
@@ -53,14 +54,6 @@ class Question:
         return cls(database, second, golds, answers_with, bool(ordered), access)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """note: why an answer could not even be compared."""
-
-    right: bool
-    note: str = ""
-
-
 async def judge_query(question: Question, answer: str, host: DatabaseHost) -> Verdict:
     """Whether a query finds what a gold query does, in fresh worlds, and before a gold query runs there."""
     found: list[Table] = []
@@ -72,7 +65,7 @@ async def judge_query(question: Question, answer: str, host: DatabaseHost) -> Ve
             except SqlError as error:
                 for gold in question.golds:
                     await run_gold(world, gold)  # nobody is wrong where the gold is
-                return Verdict(False, str(error))
+                return Verdict(False, note=str(error))
             golds.append([await run_gold(world, gold) for gold in question.golds])
     pairs = [list(zip(found, gold, strict=True)) for gold in zip(*golds, strict=True)]
     return Verdict(any(sql_grading.right_rows(each, question.ordered) for each in pairs))
@@ -90,7 +83,7 @@ async def judge_state(question: Question, world: Database, host: DatabaseHost) -
         try:
             found = await twin.state()
         except SqlError as error:  # grown beyond measure, or broken, by the policy
-            return Verdict(False, str(error))
+            return Verdict(False, note=str(error))
     return Verdict(sql_grading.same_state(found, right))
 
 

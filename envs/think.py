@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agentgym.boxed import last_boxed
 from agentgym.config import Spec
@@ -13,6 +13,7 @@ from agentgym.envs.grading import Checker, grade
 from agentgym.envs.tasks import sums
 from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import Prompt, opening
+from agentgym.ranges import within
 from agentgym.types import Message, Outcome, Task
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ class Think:
     demo_error_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.demo_error_rate <= 1:
-            raise ValueError(f"demo_error_rate must be from 0 to 1, not {self.demo_error_rate}")
+        within(self, 0, 1, "demo_error_rate")
 
     def make(self, services: Services) -> ThinkEnv:
         return ThinkEnv(self, services)
@@ -62,11 +62,7 @@ class ThinkEnv(Env):
         answer = last_boxed(action)
         verdict = await grade(self.task, answer, self.config.checker, self.services)
         reward = self.config.reward_right if verdict.right else self.config.reward_wrong
-        info: dict[str, Any] = {"success": verdict.right, "answer": answer, "outcome": Outcome.DONE}
-        if verdict.timed_out:
-            info["grader_timeout"] = True
-        if verdict.note:
-            info["grader_note"] = verdict.note
+        info = {"success": verdict.right, "answer": answer, "outcome": Outcome.DONE, **verdict.remarks}
         return StepResult("", reward, True, False, info)
 
     async def copy_to(self, twin: Env, seed: int | None) -> None:

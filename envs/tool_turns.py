@@ -16,6 +16,7 @@ from agentgym.env import Env, StepResult, TaskSource
 from agentgym.envs.output_swap import OFF, SwappedOutputs
 from agentgym.envs.tasks.source import task_source
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed, Prompt, Said, opening
+from agentgym.ranges import at_least
 from agentgym.tool import MAX_TOKENS, Budget, Call, Result, ToolContext, Toolset, ToolSpec
 from agentgym.tooling import load
 from agentgym.types import Message, Outcome, Task
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolTurnsConfig(ABC):
-    """tasks, eval_tasks: see `tasks/source.py`. max_turns: turns with calls and the answer, together. call_cost:
-    taken off the reward for each call. budget: what an episode's calls may cost together, by the tools' own
-    `cost`. tool_output: `off` and `swapped` (each output replaced by the same tool's in another episode) show
-    whether a policy lives by what the tools say. prompt: `auto` is `plain` where the model was never taught to
-    follow instructions (whoever builds the environment for such a model says so), else `instruct`.
+    """tasks, eval_tasks: see `tasks/source.py`. sandbox: where the policy's programs run. max_turns: turns with
+    calls and the answer, together. call_cost: taken off the reward for each call. budget: what an episode's calls
+    may cost together, by the tools' own `cost`. reward_right, reward_wrong: paid at the end, for a right answer
+    and for a wrong one or none. tool_output: `off` and `swapped` (each output replaced by the same tool's in
+    another episode) show whether a policy lives by what the tools say. prompt: `auto` is `plain` where the model
+    was never taught to follow instructions (whoever builds the environment for such a model says so), else
+    `instruct`.
     """
 
     runs_programs: ClassVar[bool] = True
@@ -49,8 +52,7 @@ class ToolTurnsConfig(ABC):
     prompt: Prompt = "auto"
 
     def __post_init__(self) -> None:
-        if self.max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, not {self.max_turns}")
+        at_least(self, 1, "max_turns")
 
     @abstractmethod
     def make(self, services: Services) -> ToolTurnsEnv: ...
@@ -189,8 +191,7 @@ class ToolTurnsEnv(Env):
 
     def _safe(self, output: str, max_tokens: int) -> str:
         """Data, whatever it looks like, and not too long."""
-        vocabulary = self.services.vocabulary
-        return vocabulary.clip(vocabulary.neutralise(output, self.dialogue.tags), max_tokens)
+        return self.services.vocabulary.as_data(output, self.dialogue.tags, max_tokens)
 
     def _told(self, malformed: Malformed) -> Malformed:
         return Malformed(self._safe(malformed.reason, MAX_TOKENS))

@@ -21,10 +21,10 @@ class SandboxFusion:
     the clock, the network or unseeded numbers (`random` is seeded), and what they do to the world outside happens
     in every replay. One that ends otherwise than before is a SandboxError. Calls get slower as the log grows.
 
-    timeout: seconds of wall time per run; a program may get up to a second more, and as much again as the replay
-    took. memory_mb: address space of a run, where the server's isolation is `none`. output_limit: bytes per
-    stream and run; the server keeps 1 MiB. patience: seconds that a call may take beyond its program's timeout.
-    max_connections: calls at once.
+    url: the server's. timeout: seconds of wall time per run; a program may get up to a second more, and as much
+    again as the replay took. memory_mb: address space of a run, where the server's isolation is `none`.
+    output_limit: bytes per stream and run; the server keeps 1 MiB. patience: seconds that a call may take beyond
+    its program's timeout. max_connections: calls at once.
     """
 
     url: str = "http://127.0.0.1:8080"

@@ -6,13 +6,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from agentgym.services import Services
+
 # A shell starts background jobs with SIGINT ignored, and children inherit that: tests that interrupt would wait.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+async def services() -> AsyncIterator[Services]:
+    """Of one test, which closes them."""
+    async with Services() as services:
+        yield services
 
 
 @pytest.fixture

@@ -214,3 +214,8 @@ def by_group(batch: Iterable[Scored]) -> list[list[Scored]]:
     for scored in batch:
         groups.setdefault(scored.group.id, []).append(scored)
     return list(groups.values())
+
+
+def has_spread(group: Iterable[Scored]) -> bool:
+    """Whether its trajectories have different rewards."""
+    return len({scored.reward for scored in group}) > 1

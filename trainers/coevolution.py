@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym.config import build
 from agentgym.errors import LlmError
-from agentgym.trainers.base import Scored, by_group
+from agentgym.trainers.base import Scored, by_group, has_spread
 from agentgym.trainers.population import Population
 from agentgym.trainers.reflection import Failure, propose
 from agentgym.trainers.rng_state import rng_state, set_rng_state
@@ -53,8 +53,7 @@ class InspoSampler:
 
     def admit(self, group: list[Scored]) -> float:
         """1, or 0 for a group without spread when those are dropped."""
-        spread = len({scored.reward for scored in group}) > 1
-        return 1.0 if spread or not self.config.drop_zero_spread else 0.0
+        return float(has_spread(group) or not self.config.drop_zero_spread)
 
     async def observe(self, batch: list[Scored], services: Services) -> None:
         """Credit the instructions with what their groups earned, remember failures, and renew when it is time."""

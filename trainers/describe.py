@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean, pstdev
 from typing import Any
 
-from agentgym.trainers.base import Scored, by_group
+from agentgym.trainers.base import Scored, by_group, has_spread
 from agentgym.trainers.branching import branching, spent
 from agentgym.trainers.evaluate import succeeded
 from agentgym.types import Group, Outcome
@@ -36,7 +36,7 @@ def describe(groups: list[Group], batch: list[Scored]) -> dict[str, Any]:
             "tool_calls": fmean(float(t.info.get("tool_calls", 0)) for t in last),
             "num_turns": fmean(len(s.turns) for s in batch),
             "completion_length": fmean(s.length for s in batch),
-            "frac_reward_zero_std": fmean(len({s.reward for s in g}) == 1 for g in grouped),
+            "frac_reward_zero_std": fmean(not has_spread(g) for g in grouped),
         }
         | ({"malformed_calls": malformed} if malformed else {})
         | _signals(batch)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from agentgym.config import Spec
 from agentgym.models.load import Lora
+from agentgym.ranges import above, at_least, within
 from agentgym.trainers.base import Packing, Reduction
 
 Schedule = Literal["constant", "linear"]
@@ -23,7 +24,8 @@ _AT_LEAST = {
 class Stage:
     """One part of a recipe. What is None comes from the settings.
 
-    rollout: the strategy that plays the tasks. signals, credit, sampler, losses: components, by name or table.
+    name: in settings (`stages.NAME.lr`) and evaluations. rollout: the strategy that plays the tasks. steps,
+    batch_size, group_size, lr: as a run's. signals, credit, sampler, losses: components, by name or table.
     lr_schedule: after the warm-up, constant, or linear to 0 at the stage's end.
     reduction: how per-token losses become one number. constant_length: the divisor of reduction="constant".
     pool: groups played once at the start and then learned from again and again (demonstrations); 0 plays anew
@@ -60,8 +62,9 @@ class Stage:
 class Settings:
     """A training run.
 
-    recipe: a built-in one or a .toml file; all else is on top of it. env, engine, cluster: components, by name or
-    table. model: `nano` and its kin, a folder, a run's folder, or a Hugging Face id.
+    recipe: a built-in one or a .toml file; all else is on top of it. description: its own, in a line. env, engine,
+    cluster: components, by name or table. model: `nano` and its kin, a folder, a run's folder, or a Hugging Face
+    id.
     device: auto is CUDA where there is one. dtype: of the model that learns; auto is float32 on a CPU and bfloat16
     on CUDA. lora: adapters learn in place of the whole model where its rank is above 0.
     partners: models that speak in the policy's place where an environment has several speakers, by agent; frozen,
@@ -91,6 +94,8 @@ class Settings:
     eval_every, save_every: steps; 0 means at the end of each stage only. eval_tasks: of an evaluation.
     output_dir: of all runs. run_name: this one's folder in it; empty: named by the environment and the time.
     resume: go on with the run of that name, or with the newest; one of a name that is new begins.
+
+    stages: the parts of the run, in order, each a Stage.
     """
 
     recipe: str = "retool"
@@ -157,17 +162,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, lowest in _AT_LEAST.items():
-            if getattr(self, name) < lowest:
-                raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
-        for name in ("lr", "max_grad_norm", "episode_timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+            at_least(self, lowest, name)
+        above(self, 0, "lr", "max_grad_norm", "episode_timeout")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
         if not 0 <= self.adam_beta2 < 1:
             raise ValueError(f"adam_beta2 must be in [0, 1), not {self.adam_beta2}")
-        if not 0 <= self.max_error_frac <= 1:
-            raise ValueError(f"max_error_frac must be from 0 to 1, not {self.max_error_frac}")
+        within(self, 0, 1, "max_error_frac")
         if self.deterministic and self.max_staleness:
             raise ValueError(
                 "deterministic needs max_staleness=0: what is sampled beside an update depends on its speed"

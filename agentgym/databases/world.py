@@ -46,8 +46,7 @@ class World:
 
     async def load(self, template: Template) -> None:
         """Make it the world of a template. Raises TaskError for one that cannot be loaded."""
-        fields = {"dialect": template.dialect, "file": template.file, "script": template.script}
-        reply = await self._ask({"do": "load", "template": fields})
+        reply = await self._ask({"do": "load", "template": template.to_table()})
         if "unsafe" in reply:
             raise EnvError(f"there can be no walls around a database here: {reply['unsafe']}")
         if "refused" in reply:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentgym.errors import EnvError
+from agentgym.ranges import above
 
 if TYPE_CHECKING:
     from agentgym.databases.host import WorldHost
@@ -25,9 +26,7 @@ class Worlds:
     templates: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "memory_mb", "templates"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        above(self, 0, "seconds", "memory_mb", "templates")
 
     @property
     def patience(self) -> float:

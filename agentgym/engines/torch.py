@@ -18,7 +18,7 @@ class Torch:
     device, dtype: auto is the model's own, so that the weights are shared.
     max_sequences: slots, for sequences being sampled and for sessions waiting for a tool.
     max_len: tokens of a sequence, prompt and samples together; None, or more than that: the model's own limit.
-    prefill_tokens: most prompt tokens computed between two decode steps.
+    prefill_tokens: most prompt tokens computed between two decode steps. seed: of samples.
     """
 
     device: str = "auto"

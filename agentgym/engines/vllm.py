@@ -24,7 +24,7 @@ class Vllm:
     tensor_parallel_size: GPUs that share the model.
     gpu_memory_utilization: share of a GPU's memory that vLLM takes; the learner needs some where it shares one.
     top_logprobs: tokens whose probabilities say a token's entropy; 0: the whole vocabulary, exact and slow.
-    more: further arguments of vLLM's AsyncEngineArgs.
+    more: further arguments of vLLM's AsyncEngineArgs. seed: of samples.
     """
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

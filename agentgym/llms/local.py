@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentgym.engine import Sample, Sampling
 from agentgym.errors import EngineError, LlmError
 from agentgym.llm import Spent
+from agentgym.ranges import above
 from agentgym.types import Message
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 class Local:
     """A model of its own, with weights that stay as they are.
 
-    model: `nano`, a folder in Hugging Face's layout, or a Hugging Face id. max_sequences: answers at once.
-    max_len: tokens of a prompt and its answer. timeout: seconds for the answers to one question.
+    model: `nano`, a folder in Hugging Face's layout, or a Hugging Face id. device: auto is CUDA where there is
+    one. dtype: auto is float32 on a CPU and bfloat16 on CUDA. seed: of samples and the built-in model.
+    max_sequences: answers at once. max_len: tokens of a prompt and its answer. timeout: seconds for the answers to
+    one question.
     """
 
     model: str = "nano"
@@ -34,9 +37,7 @@ class Local:
     timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("max_sequences", "max_len", "timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, "max_sequences", "max_len", "timeout")
 
     async def open(self) -> LocalLlm:
         """Load the model; raises ConfigError when there is none."""

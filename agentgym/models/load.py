@@ -21,7 +21,8 @@ _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt",
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Low-rank adapters through peft. rank 0 trains all weights. targets: module name endings."""
+    """Low-rank adapters through peft. rank: 0 trains all weights. alpha: they count alpha / rank times.
+    dropout: of what goes into them. targets: module name endings."""
 
     rank: int = 0
     alpha: float = 32.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentgym.config import Spec
+from agentgym.ranges import above
 from agentgym.serving.address import Address
 
 
@@ -28,6 +29,4 @@ class ServeEnv(Address):
         Address.__post_init__(self)
         if not self.env:
             raise ValueError("env is needed: env=NAME")
-        for name in ("max_connections", "max_timeout", "max_idle", "max_message"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, "max_connections", "max_timeout", "max_idle", "max_message")

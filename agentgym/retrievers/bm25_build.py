@@ -17,7 +17,6 @@ import bm25s
 import msgspec
 import numpy as np
 
-from agentgym.errors import TaskError
 from agentgym.retriever import Progress, Skipped
 from agentgym.retrievers.analyzer import Vocabulary, analyzer
 from agentgym.retrievers.bm25_index import load_index
@@ -49,9 +48,7 @@ class Builder:
         vocabulary = Vocabulary(analyzer(self.config.stemmer, self.config.stopwords))
         account = Account()
         self._count(draft, vocabulary, account, progress)
-        if not account.passages:
-            found = "; ".join(reason.examples[0] for reason in account.skipped.values())
-            raise TaskError(f"corpus {', '.join(self.paths)}: no passages in it{found and f': {found}'}")
+        account.check(self.paths)
         self._score(draft, vocabulary, account.passages, progress)
         progress("checking", account.passages)
         self._check(draft)
@@ -97,7 +94,7 @@ class Builder:
                 progress("indexing", len(ends))
             lines.write(encode(passage) + b"\n")
             ends.append(lines.tell())
-            found = vocabulary.numbers(f"{passage.title}\n{passage.text}")
+            found = vocabulary.numbers(passage.searched)
             numbers.extend(found)
             lengths.append(len(found))
             if len(numbers) >= PART:

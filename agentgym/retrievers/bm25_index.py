@@ -51,8 +51,7 @@ class Bm25Index:
 
     def finds(self, number: int) -> bool:
         """Whether the passage of this number has a score for its own text, unless that has no terms."""
-        passage = self.passages[number]
-        text = f"{passage.title}\n{passage.text}"
+        text = self.passages[number].searched
         return not self._analyzer.terms(text) or bool(self._scores(text)[number] > 0)
 
     def close(self) -> None:

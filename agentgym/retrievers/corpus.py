@@ -38,6 +38,12 @@ class Account:
         if len(skipped.examples) < EXAMPLES:
             skipped.examples.append(example)
 
+    def check(self, paths: Sequence[str | Path]) -> None:
+        """Raises TaskError for a corpus without passages."""
+        if not self.passages:
+            found = "; ".join(reason.examples[0] for reason in self.skipped.values())
+            raise TaskError(f"corpus {', '.join(map(str, paths))}: no passages in it{found and f': {found}'}")
+
 
 class _Bad(Exception):
     """A row that is no passage. reason: the same text for all rows of its sort."""

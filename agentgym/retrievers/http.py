@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agentgym.ranges import above
 from agentgym.serving.address import check_url
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ class Http:
     max_batch: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "patience", "max_connections", "max_batch"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, "timeout", "patience", "max_connections", "max_batch")
         check_url(self.url)
 
     async def open(self) -> HttpRetriever:

@@ -30,7 +30,7 @@ def index_passages(passages: Sequence[Passage], config: Bm25s) -> Retriever:
     vocabulary = Vocabulary(reader)
     numbers, lengths = array("i"), array("i")
     for passage in passages:
-        found = vocabulary.numbers(f"{passage.title}\n{passage.text}")
+        found = vocabulary.numbers(passage.searched)
         numbers.extend(found)
         lengths.append(len(found))
     parts = [count(numbers, lengths, 0)]

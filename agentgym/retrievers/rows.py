@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from agentgym.errors import ConfigError, TaskError
+from agentgym.errors import ConfigError
 from agentgym.retriever import Hit, Progress, Skipped
 from agentgym.retrievers.corpus import Account, read_corpus
 from agentgym.retrievers.manifest import REMEDY
@@ -86,10 +86,8 @@ def make_passage_index(
         for number, passage in enumerate(store(draft, read_corpus(files, account, strict))):
             if number % _TOLD == 0:
                 progress("indexing", number)
-            yield f"{passage.title}\n{passage.text}"
+            yield passage.searched
 
     indexing.write(draft, texts())
-    if not account.passages:
-        found = "; ".join(reason.examples[0] for reason in account.skipped.values())
-        raise TaskError(f"corpus {', '.join(files)}: no passages in it{found and f': {found}'}")
+    account.check(files)
     return account.passages, account.skipped

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from agentgym.errors import SandboxError
+from agentgym.ranges import at_least, within
 from agentgym.rollout.branch_rules import Paper, Released, Rule, scaled_entropy
 from agentgym.rollout.walk import Walk
 from agentgym.types import Group
@@ -39,8 +40,8 @@ class EntropyBranching:
 
     initial_rollouts: N, how many start at the prompt. beam_size: Z, the paths that go on from a branching point,
     the trajectory's own among them. compat: `released` branches as the published code does.
-    AEPO's balanced form (arXiv 2510.14545): initial_rollouts `balanced` plays one trajectory first, and N is
-    M * sigmoid(balance * (H of its first turn - mean H of its later ones)), with H as in dH; fork_penalty: after l
+    AEPO's balanced form (arXiv 2510.14545): initial_rollouts `balanced` plays one trajectory first, and N is `M *
+    sigmoid(balance * (H of its first turn - mean H of its later ones))`, with H as in dH; fork_penalty: after l
     branchings in a row on the way the probability is multiplied by 1 - fork_penalty * l.
     """
 
@@ -55,13 +56,11 @@ class EntropyBranching:
     compat: Literal["paper", "released"] = "paper"
 
     def __post_init__(self) -> None:
-        for name, lowest in (("initial_rollouts", 1), ("beam_size", 2), ("entropy_tokens", 1)):
-            value = getattr(self, name)
-            if value != "balanced" and value < lowest:
-                raise ValueError(f"{name} must be at least {lowest}, not {value}")
-        for name in ("branch_probability", "threshold", "fork_penalty"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.initial_rollouts != "balanced":
+            at_least(self, 1, "initial_rollouts")
+        at_least(self, 2, "beam_size")
+        at_least(self, 1, "entropy_tokens")
+        within(self, 0, 1, "branch_probability", "threshold", "fork_penalty")
 
     def probability(self, rise: float) -> float:
         """Of branching, where the entropy has risen by `rise`."""

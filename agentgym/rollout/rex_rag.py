@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from agentgym.engine import Sample
 from agentgym.errors import ConfigError
+from agentgym.ranges import within
 from agentgym.rollout.doubts import DOUBTS, Moment, Probes, logprobs_of
-from agentgym.rollout.tree_search import outcome_value
+from agentgym.rollout.outcome_value import outcome_value
 from agentgym.rollout.walk import Walk
 from agentgym.types import Group, Outcome, Tokens
 
@@ -44,8 +45,7 @@ class RexRag:
     doubts: tuple[str, ...] = DOUBTS
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability must be from 0 to 1, not {self.probability}")
+        within(self, 0, 1, "probability")
         if not self.before:
             raise ValueError('before is empty; give the text with which an answer begins, such as "<answer>"')
         if not self.doubts or not all(self.doubts) or len(set(self.doubts)) < len(self.doubts):

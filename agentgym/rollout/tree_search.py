@@ -9,10 +9,12 @@ from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from agentgym.errors import AgentgymError, ConfigError, UserError, did_you_mean
+from agentgym.errors import ConfigError, UserError
+from agentgym.ranges import at_least, within
+from agentgym.rollout.outcome_value import outcome_value
 from agentgym.rollout.search_tree import Node, back_up
 from agentgym.rollout.walk import Walk
-from agentgym.types import Group, Outcome, Turn
+from agentgym.types import Group, Turn
 
 if TYPE_CHECKING:
     from agentgym.rollout.manager import Manager
@@ -26,15 +28,15 @@ class TreeSearch:
 
     A node is a policy turn, where an environment can fork; the paper cuts after every 256 tokens. An expansion
     samples `width` next turns at once, each in a world of its own, which lives until the node is expanded or the
-    search ends. While no turn ends an episode, the descent expands the one with the highest UCT = Q + exploration
-    * sqrt(ln N_parent / N), where new ones are equal and the first is taken. Of those that end beside each other
-    one is supervised: a right one, or else a wrong one, and of several that which the policy was most confident
-    of (lowest mean -logprob). Its outcome, 1 for info["success"] and -1 for anything else, also where a limit cut
-    it off, is backed up with weight max(i / l, backup_floor) at the i-th of its l turns.
+    search ends. While no turn ends an episode, the descent expands the one with the highest UCT, `Q + exploration
+    * sqrt(ln N_parent / N)`, where new ones are equal and the first is taken. Of those that end beside each other
+    one is supervised: a right one, or else a wrong one, and of several that which the policy was most confident of
+    (lowest mean -logprob). Its outcome, 1 for info["success"] and -1 for anything else, also where a limit cut it
+    off, is backed up with weight max(i / l, backup_floor) at the i-th of its l turns.
 
     The next descent starts at the open node, anywhere, with the highest quality_weight * tanh(Q_parent) +
-    entropy_weight * H + depth_weight * sqrt(d / max_depth), H the mean entropy of its turn; an entropy_weight of
-    0 does without. How many turns there may be is the environment's to say, not max_depth's. selection `uct`:
+    entropy_weight * H + depth_weight * sqrt(d / max_depth), H the mean entropy of its turn; an entropy_weight of 0
+    does without. How many turns there may be is the environment's to say, not max_depth's. selection: with `uct`
     descents start at the prompt and go by UCT all the way, as the paper's ablation does.
     stop_when_solved: the first right end is the last. A search also ends when nothing is open.
 
@@ -56,14 +58,9 @@ class TreeSearch:
     replay: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("width", "max_depth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("exploration", "quality_weight", "entropy_weight", "depth_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
-        if not 0 <= self.backup_floor <= 1:
-            raise ValueError(f"backup_floor must be from 0 to 1, not {self.backup_floor}")
+        at_least(self, 1, "width", "max_depth")
+        at_least(self, 0, "exploration", "quality_weight", "entropy_weight", "depth_weight")
+        within(self, 0, 1, "backup_floor")
 
     def uct(self, node: Node) -> float:
         """How much a descent wants to go on at a child."""
@@ -200,16 +197,3 @@ class Search:
                 "with entropy_weight=0 it does without entropies"
             )
         return fmean(turn.action.entropy or (0.0,))
-
-
-def outcome_value(walk: Walk) -> float:
-    """1 for a right end, -1 for any other, 0 while it goes on."""
-    if walk.outcome is None:
-        return 0.0
-    info = walk.turns[-1].info
-    if walk.outcome is Outcome.DONE and "success" not in info:
-        raise AgentgymError(
-            f"task {walk.group.task.id!r}: the environment ended the episode without info['success'], which "
-            f"the rollout reads: {did_you_mean('success', info)}"
-        )
-    return 1.0 if info.get("success", False) else -1.0

@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import islice
 
 from agentgym.envs.worlds.names import SHORT_NAMES
+from agentgym.ranges import within
 
 NAMES = [name for name in SHORT_NAMES if name not in ("For", "Min")]
 """Of tables, columns and rows: those that SQL has for nothing else."""
@@ -60,9 +61,9 @@ class Ledger:
     other: bool = False
 
     def __post_init__(self) -> None:
-        for name, low, high in (("tables", 2, 8), ("numbers", 1, 8), ("rows", 12, 40)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be from {low} to {high}, not {getattr(self, name)}")
+        within(self, 2, 8, "tables")
+        within(self, 1, 8, "numbers")
+        within(self, 12, 40, "rows")
 
     @cached_property
     def made(self) -> tuple[LedgerTable, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agentgym.env import Split
 from agentgym.envs.tasks.splits import make_tasks
+from agentgym.ranges import at_least, within
 from agentgym.types import Task
 
 
@@ -22,10 +23,8 @@ class Arith:
     easy_fraction: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.digits < 2:
-            raise ValueError(f"digits must be at least 2, not {self.digits}")
-        if not 0 <= self.easy_fraction <= 1:
-            raise ValueError(f"easy_fraction must be from 0 to 1, not {self.easy_fraction}")
+        at_least(self, 2, "digits")
+        within(self, 0, 1, "easy_fraction")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
         return make_tasks(lambda: self._task(rng), n, split, "arith")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentgym.envs.tasks.json_file import read_json
 from agentgym.errors import TaskError
 from agentgym.types import Task
 
 
 def json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
     """The objects in a .json list or a .jsonl file. Raises TaskError."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        lines = [line for line in text.split("\n") if line.strip()] if file.suffix == ".jsonl" else []
-        rows = [json.loads(line) for line in lines] if lines else json.loads(text)
-    except (OSError, ValueError) as error:
-        raise TaskError(f"{file}: cannot be read: {error}") from error
+    rows = read_json(file)
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise TaskError(f"{file}: must be a list of objects, or a line of JSON for each")
     yield from rows

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from agentgym.env import Split
 from agentgym.envs.tasks.splits import make_tasks
+from agentgym.ranges import within
 from agentgym.types import Task
 
 
@@ -20,8 +21,7 @@ class Countdown:
     high: int = 100
 
     def __post_init__(self) -> None:
-        if not 2 <= self.count <= 6:
-            raise ValueError(f"count must be from 2 to 6, not {self.count}")
+        within(self, 2, 6, "count")
         if not 1 <= self.low < self.high:
             raise ValueError(f"low must be at least 1 and below high, not {self.low} and {self.high}")
 

@@ -11,6 +11,7 @@ from agentgym.envs.tasks.splits import in_split
 from agentgym.envs.worlds.questions import Question, ask
 from agentgym.envs.worlds.world import Astray, World
 from agentgym.errors import ConfigError
+from agentgym.ranges import at_least, within
 from agentgym.types import Task
 
 
@@ -35,10 +36,8 @@ class Fictional:
         self._world(0)
         if not self.hops or not set(self.hops) <= {1, 2, 3}:
             raise ValueError(f"hops must be some of 1, 2 and 3, not {list(self.hops)}")
-        if not 0 <= self.easy_fraction <= 1:
-            raise ValueError(f"easy_fraction must be from 0 to 1, not {self.easy_fraction}")
-        if self.questions < 1:
-            raise ValueError(f"questions must be at least 1, not {self.questions}")
+        within(self, 0, 1, "easy_fraction")
+        at_least(self, 1, "questions")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
         """Worlds, and not questions, belong to a split."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agentgym.env import Split
 from agentgym.envs.code_tests import CallTests
 from agentgym.envs.tasks.splits import make_tasks
+from agentgym.ranges import at_least
 from agentgym.types import Task
 
 STEPS = (
@@ -40,8 +41,7 @@ class Functions:
     steps: int = 2
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, not {self.steps}")
+        at_least(self, 1, "steps")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
         return make_tasks(lambda: self._task(rng), n, split, "functions")

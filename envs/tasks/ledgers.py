@@ -13,6 +13,7 @@ from agentgym.envs.ledgers.ledger import Ledger
 from agentgym.envs.ledgers.questions import LOOK, Level, ask
 from agentgym.envs.tasks.splits import in_split
 from agentgym.errors import ConfigError
+from agentgym.ranges import at_least
 from agentgym.types import Task
 
 
@@ -20,11 +21,11 @@ from agentgym.types import Task
 class Ledgers:
     """Questions about invented databases, and changes in them.
 
-    tables, numbers, rows: of each database, see `ledgers/ledger.py`. levels: of the questions, chosen among
-    these: `lookup` of a number, `count` with a filter, `aggregate`, `top` (order and limit), `join`, and changes
-    that first have to look something up, `copy` and `delete`. answers_with: what answers a question, the `value`
-    or the `query` that finds it (changes are judged by the state they leave). questions: about a database before
-    the next one is made.
+    tables, numbers, rows: of each database, see `ledgers/ledger.py`. levels: of the questions, chosen among these:
+    `lookup` of a number, `count` with a filter, `aggregate`, `top` (order and limit), `join`, and changes that
+    first have to look something up, `copy` and `delete`. answers_with: what answers a question, the `value` or the
+    `query` that finds it (changes are judged by the state they leave). dialect: of the databases. questions: about
+    a database before the next one is made.
     """
 
     tables: int = 3
@@ -39,8 +40,7 @@ class Ledgers:
         self._ledger(0)
         if not self.levels:
             raise ValueError(f"levels must be some of {', '.join(get_args(Level))}")
-        if self.questions < 1:
-            raise ValueError(f"questions must be at least 1, not {self.questions}")
+        at_least(self, 1, "questions")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
         """Databases, and not questions, belong to a split."""

@@ -15,6 +15,7 @@ from agentgym.env import Split
 from agentgym.envs.tasks.conversations import json_rows, one_task
 from agentgym.envs.tasks.splits import draw_from
 from agentgym.errors import TaskError
+from agentgym.ranges import at_least
 from agentgym.types import Task
 
 NOT_MENTIONED = "not mentioned in the conversation"
@@ -41,9 +42,7 @@ class Locomo:
     holdout: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("questions_each", "window"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        at_least(self, 1, "questions_each", "window")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
         """Raises TaskError for files of another form."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agentgym.env import Split
 from agentgym.envs.tasks.splits import make_tasks
+from agentgym.ranges import within
 from agentgym.types import Task
 
 DOORS = ("north", "east", "south", "west")
@@ -27,14 +28,9 @@ class Mazes:
     signs: int = 8
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("corridors", 0, 64),
-            ("halls", 0, 64),
-            ("doors", 2, len(DOORS)),
-            ("signs", 1, len(SIGNS)),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be from {low} to {high}, not {getattr(self, name)}")
+        within(self, 0, 64, "corridors", "halls")
+        within(self, 2, len(DOORS), "doors")
+        within(self, 1, len(SIGNS), "signs")
         if not self.corridors + self.halls:
             raise ValueError("a maze needs a room: corridors and halls are both 0")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agentgym.env import Split
 from agentgym.envs.tasks.splits import in_split, make_tasks
+from agentgym.ranges import within
 from agentgym.types import Task
 
 
@@ -18,8 +19,7 @@ class Seeds:
     count: int = 2**31
 
     def __post_init__(self) -> None:
-        if not 1 <= self.count <= 2**31:
-            raise ValueError(f"count must be from 1 to 2**31, not {self.count}")
+        within(self, 1, 2**31, "count")
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
         """`n` at random; for None all in order, where `count` says how many there are."""

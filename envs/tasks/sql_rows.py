@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from agentgym.database import Dialect, Template
 from agentgym.envs.schemas.csv_folder import read_csv_folder
 from agentgym.envs.schemas.second import Second, second_databases
+from agentgym.envs.tasks.json_file import read_json
 from agentgym.errors import TaskError
 from agentgym.types import Task
 
@@ -47,19 +46,15 @@ def read_tasks(
 
 def _task(row: Row, template: Template, answers_with: str, second: Second | None) -> Task:
     info: dict[str, Any] = {key: value for key, value in row.items() if key not in _OWN and value is not None}
-    info |= {"database": _filled(template), "answers_with": answers_with}
+    info |= {"database": template.to_table(), "answers_with": answers_with}
     if answers_with == "query":
         golds = list(dict.fromkeys([row["answer"], *(row.get("acceptable_sql") or [])]))
         info["gold"] = golds if len(golds) > 1 else golds[0]
     if second:
-        info["second"] = _filled(second.template)
+        info["second"] = second.template.to_table()
         info |= {"gold_empty": True} if second.empty else {"gold_same": True} if second.same else {}
     hints = [str(row[key]) for key in HINTS if row.get(key)]
     return Task(row["id"], "\n".join([*hints, row["question"]]), row["answer"], info)
-
-
-def _filled(template: Template) -> dict[str, str]:
-    return {key: value for key, value in asdict(template).items() if value}
 
 
 def _plain(row: Row, where: str, number: int, path: Path) -> dict[str, Any]:
@@ -73,12 +68,7 @@ def _plain(row: Row, where: str, number: int, path: Path) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        lines = [line for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else []
-        rows: Any = [json.loads(line) for line in lines] if lines else json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path}: not JSON: {error}") from error
+    rows = read_json(path)
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
         where = f"{path}: row {number}"
         if not isinstance(row, Mapping):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from agentgym.env import Split
 from agentgym.envs.tasks.splits import make_tasks
 from agentgym.envs.worlds.names import SHORT_NAMES
+from agentgym.ranges import at_least, within
 from agentgym.types import Task
 
 UNKNOWN = "unknown"
@@ -62,9 +63,8 @@ class Streams:
     temporal: float = 0.25
 
     def __post_init__(self) -> None:
-        for name, least in (("facts", 1), ("changes", 0), ("chatter", 0), ("questions", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        at_least(self, 1, "facts", "questions")
+        at_least(self, 0, "changes", "chatter")
         if self.questions > self.facts:
             raise ValueError(f"{self.questions} questions about {self.facts} facts: there must be one for each")
         if self.facts > len(RELATIONS) * self.crowd:
@@ -72,8 +72,7 @@ class Streams:
         names = self.crowd + self.facts + self.changes
         if names > len(SHORT_NAMES):
             raise ValueError(f"so many facts and changes take {names} names, and there are {len(SHORT_NAMES)}")
-        if not 0 <= self.temporal <= 1:
-            raise ValueError(f"temporal must be from 0 to 1, not {self.temporal}")
+        within(self, 0, 1, "temporal")
 
     @property
     def crowd(self) -> int:

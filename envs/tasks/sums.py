@@ -10,6 +10,7 @@ from typing import Any
 
 from agentgym.env import Split
 from agentgym.envs.tasks.splits import make_tasks
+from agentgym.ranges import within
 from agentgym.types import Task
 
 NAMES = "abcdefghi"
@@ -30,9 +31,8 @@ class Sums:
     zeros: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, low, high in (("ring", 2, len(NAMES)), ("base", 2, 10)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be from {low} to {high}, not {getattr(self, name)}")
+        within(self, 2, len(NAMES), "ring")
+        within(self, 2, 10, "base")
         if not 0 <= self.zeros < 1:
             raise ValueError(f"zeros must be from 0 to below 1, not {self.zeros}")
         if not self.steps or not all(1 <= steps <= 99 for steps in self.steps):

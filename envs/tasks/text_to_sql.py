@@ -23,9 +23,10 @@ class TextToSql:
 
     path: the questions, .json or .jsonl. databases: the folder with ID.sqlite, ID.duckdb, ID/ID.sqlite or a folder
     ID of .csv files for each id that the rows name, or where they name none the one database; by default the
-    folder `databases`, `database` or `dev_databases` beside the questions. answers_with: what the rows' answers
-    are. second: whether queries are checked on a second database of the same schema as well, whose rows are made
-    with the seed. holdout: share that only evaluation sees; questions of one query stay together.
+    folder `databases`, `database` or `dev_databases` beside the questions. dialect: of the databases.
+    answers_with: what the rows' answers are. second: whether queries are checked on a second database of the same
+    schema as well. seed: its rows are made with it. holdout: share that only evaluation sees; questions of one
+    query stay together.
     """
 
     path: str

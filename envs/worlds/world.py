@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from agentgym.envs.worlds.names import Kind, Names
+from agentgym.ranges import within
 
 Relation = Literal["born", "author", "country", "mayor", "winner"]
 Astray = Literal["hearsay", "former", "namesake"]
@@ -48,14 +49,11 @@ class World:
     astray: tuple[Astray, ...] = ("hearsay", "former", "namesake")
 
     def __post_init__(self) -> None:
-        if not 100 <= self.passages <= 1_000_000:
-            raise ValueError(f"passages must be from 100 to 1000000, not {self.passages}")
-        if not 0 <= self.misleading <= 1:
-            raise ValueError(f"misleading must be from 0 to 1, not {self.misleading}")
+        within(self, 100, 1_000_000, "passages")
+        within(self, 0, 1, "misleading")
         if not {"hearsay", "namesake"} & set(self.astray):
             raise ValueError(f"astray needs hearsay or namesake, which any fact can have, not {list(self.astray)}")
-        if not 0 <= self.filler <= 20:
-            raise ValueError(f"filler must be from 0 to 20, not {self.filler}")
+        within(self, 0, 20, "filler")
 
     @cached_property
     def parts(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from agentgym.rollout.manager import Guard, Manager
 from agentgym.rollout.walk import Limits
 from agentgym.services import Services
 from agentgym.types import Group, Outcome
+from tests.free_port import free_port
 
 from .api_server import ApiServer, counting, running
 from .counting_env import Counting, tasks
@@ -89,8 +89,7 @@ async def process(port: int, dies_after: int) -> AsyncIterator[asyncio.subproces
 
 
 async def test_a_server_that_is_killed_and_comes_back_is_waited_for() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with process(port, dies_after=40) as first:
         playing = asyncio.create_task(play(f"http://127.0.0.1:{port}/v1", 64))
         assert await first.wait() == -signal.SIGKILL

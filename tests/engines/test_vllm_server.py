@@ -23,9 +23,10 @@ from agentgym.config import build
 from agentgym.errors import ConfigError
 from agentgym.models import nano
 from agentgym.trainers.evaluate import evaluate
+from tests.free_port import free_port
 
 from .faulty_proxy import FAULTS, faulty
-from .vllm_server import VllmServer, free_port, serving
+from .vllm_server import VllmServer, serving
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: .ci/install_vllm FOLDER"),

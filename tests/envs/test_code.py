@@ -18,6 +18,8 @@ from agentgym.sandboxes.auto import Auto
 from agentgym.services import Services
 from agentgym.types import Task
 
+from .printed import printed
+
 RIGHT = "def double(x):\n    return 2 * x"
 ASSERTS = "assert double(2) == 4\nassert double(-7) == -14\nassert double('a') == 'aa'\nassert double(0) == 0"
 TASK = Task("t", "Write double(x).", RIGHT, {"tests": call_tests(ASSERTS, RIGHT), "example": "double(2)"})
@@ -40,11 +42,6 @@ async def begin(services: Services, task: Task = TASK, **fields: Any) -> Env:
     env: Env = build("env", {"name": "code", **fields}).make(services)
     await env.reset(seed=0, options={"task": task})
     return env
-
-
-def printed(observation: str) -> str:
-    """What a program printed, as the observation shows it."""
-    return observation.removeprefix("\n<interpreter>\n").removesuffix("\n</interpreter>\n")
 
 
 async def test_an_episode(services: Services) -> None:

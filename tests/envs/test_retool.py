@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,19 +14,10 @@ from agentgym.errors import ConfigError, SandboxError
 from agentgym.services import Services
 from agentgym.types import Task
 
+from .printed import printed
+
 TASK = Task("t", "What is 6 * 7?", "42")
 OTHER = Task("other", "What is 5 * 5?", "25")
-
-
-def printed(observation: str) -> str:
-    """What a program printed, as the observation shows it."""
-    return observation.removeprefix("\n<interpreter>\n").removesuffix("\n</interpreter>\n")
-
-
-@pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    async with Services() as services:
-        yield services
 
 
 def code(program: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +71,6 @@ class Counter:
 PROTOCOLS = ("retool", "search_r1", "arpo", "hermes", "json")
 TASK = Task("t", "What is twice 21?", "42", {"calls": [{"name": "double", "arguments": {"n": 21}}]})
 OTHER = Task("o", "What is twice 4?", "8", {"calls": [{"name": "double", "arguments": {"n": 4}}]})
-
-
-@pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    async with Services() as services:
-        yield services
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from agentgym.mcp.toolset import mcp_toolset
 from agentgym.services import Services
 from agentgym.tool import Tool, ToolContext
+from tests.free_port import free_port
 
 SERVER = str(Path(__file__).with_name("server.py"))
 WAYS = ("stdio", "http", "http handshake")
@@ -33,11 +33,6 @@ class Episode:
 async def episode(services: Services, **table: Any) -> Episode:
     """A new one."""
     return Episode(list(await mcp_toolset({"name": "mcp", **table}).open(services)), services)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @asynccontextmanager

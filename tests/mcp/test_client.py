@@ -19,8 +19,9 @@ from agentgym.checks.leftovers import descendants, no_leftovers
 from agentgym.errors import ConfigError, SandboxError, ToolError, ToolFailed, ToolTimeout
 from agentgym.mcp.toolset import mcp_toolset
 from agentgym.services import Services
+from tests.free_port import free_port
 
-from .servers import SERVER, WAYS, episode, free_port, program, reachable, until
+from .servers import SERVER, WAYS, episode, program, reachable, until
 
 DEAF = """
 import pathlib, signal, sys, time

@@ -23,8 +23,9 @@ from agentgym.errors import ConfigError
 from agentgym.mcp.serve import serve_mcp
 from agentgym.mcp.settings import ServeMcp
 from agentgym.tooling.toolbox import Toolbox
+from tests.free_port import free_port
 
-from .servers import free_port, program, until
+from .servers import program, until
 
 ROOT = str(Path(__file__).parents[2])
 SERVER = str(Path(__file__).with_name("our_server.py"))

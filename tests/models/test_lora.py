@@ -16,14 +16,9 @@ from agentgym import run
 from agentgym.config import parse_overrides
 from agentgym.models.load import load_policy
 
+from .logits import logits
+
 LORA = ["lora.rank=4", "max_steps=2", "save_every=1"]
-IDS = torch.tensor([[1, 120, 130, 140, 2, 150]])
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        scores: torch.Tensor = model.eval()(input_ids=IDS).logits
-    return scores
 
 
 def trainer_state(path: Path, step: int) -> dict[str, torch.Tensor]:

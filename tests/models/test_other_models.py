@@ -14,13 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentgym.runlog import read_forests, read_metrics
 
-IDS = torch.tensor([[1, 120, 130, 140, 2, 150]])
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        scores: torch.Tensor = model.eval()(input_ids=IDS).logits
-    return scores
+from .logits import logits
 
 
 @pytest.mark.parametrize("family", ["Qwen2", "Llama", "Mistral"])

@@ -248,7 +248,7 @@ async def test_a_server_that_stops_ends_its_episodes(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="env is needed"):
         ServeEnv()
-    with pytest.raises(ValueError, match="max_idle must be positive"):
+    with pytest.raises(ValueError, match="max_idle must be above 0"):
         ServeEnv(env="maze", max_idle=0)
     with pytest.raises(ConfigError, match="can be reached from other machines"):
         ServeEnv(env="maze", host="0.0.0.0").listen()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from pathlib import Path
+
+from tests.free_port import free_port
 
 SHELF = f"retriever={Path(__file__).with_name('shelf.py')}:Shelf"
 
@@ -14,8 +15,7 @@ class ServerProcess:
     """`agentgym serve`. words: what it is told besides its port."""
 
     def __init__(self, *words: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._words = words or (SHELF,)
         self.process: asyncio.subprocess.Process | None = None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from agentgym.retrievers.http import Http
+from tests.free_port import free_port
 
 from .conftest import until
 
@@ -54,8 +54,7 @@ def compose() -> list[str]:
 @pytest.fixture
 def server(compose: list[str], tmp_path: Path) -> Iterator[dict[str, Any]]:
     """The service as the daemon describes it, and how to use it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     corpus = tmp_path / "corpus"
     corpus.mkdir(mode=0o755)
     tmp_path.chmod(0o755)

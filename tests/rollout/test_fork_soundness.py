@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +39,6 @@ def mark(number):
     print([marks, [int(word) for word in open('marks').read().split()], rows, random.random()])
 """
 EVERY = EntropyBranching(initial_rollouts=2, beam_size=3, branch_probability=1.0, entropy_weight=0.0)
-
-
-@pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    async with Services() as opened:
-        yield opened
 
 
 async def branch(services: Services, chat: Chat, say: Any, size: int) -> Group:

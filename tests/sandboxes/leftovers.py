@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from agentgym.sandboxes.hosting.cgroups import PREFIX, places
 from agentgym.sandboxes.inside.kernel import PR_SET_CHILD_SUBREAPER, prctl
+from tests.living import living
 
 
 class Present(NamedTuple):
@@ -33,14 +34,6 @@ def children(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").iterdir():
             found += [*map(int, (task / "children").read_text().split())]
     return [child for child in found if living(child)]
-
-
-def living(pid: int) -> bool:
-    """False for one that has ended and was not waited for."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def below(pid: int) -> Iterator[int]:

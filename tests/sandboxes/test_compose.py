@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.free_port import free_port
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "agentgym-compose-test"
@@ -35,9 +36,7 @@ def compose() -> list[str]:
 @pytest.fixture
 def port() -> int:
     """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        number: int = taken.getsockname()[1]
-        return number
+    return free_port()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from agentgym.errors import ConfigError
 from agentgym.scaffold.write import write_plugin
+from tests.command_line import agentgym
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +31,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment(folder: Path, install: Callable[..., dict[str, str]]) -> dict[str, str]:
     return install(folder / "unit-converter", folder / "guess_it")
-
-
-def agentgym(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "agentgym", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("name", ["unit-converter", "guess_it"])

@@ -20,12 +20,6 @@ HERE = Path(__file__).parent
 PLUGIN = HERE / "plugin.py"
 
 
-@pytest.fixture
-async def services():
-    async with Services() as services:
-        yield services
-
-
 async def open_tool(services: Services, name: str, file: Path = PLUGIN, **fields: Any) -> Tool:
     [tool] = await toolset({"name": f"{file}:{name}", **fields}).open(services)
     return tool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +138,6 @@ class Notes:
         twin.lines = list(self.lines)
         return twin
 '''
-
-
-@pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    async with Services() as services:
-        yield services
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from agentgym.errors import ConfigError, ToolError
-from agentgym.services import Services
 from agentgym.tool import ToolContext
 from agentgym.tooling.load import toolset
 
@@ -28,12 +27,6 @@ class Session:
     async def close(self):
         await self.context.close()
         await self.tool.close()
-
-
-@pytest.fixture
-async def services():
-    async with Services() as services:
-        yield services
 
 
 async def open_python(services, **fields):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from agentgym.database import Table
@@ -15,12 +13,6 @@ NUMBERS = """
 CREATE TABLE t AS
 WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 30) SELECT i FROM r
 """
-
-
-@pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    async with Services() as services:
-        yield services
 
 
 async def open_sql(services: Services, **fields: object) -> tuple[Tool, ToolContext]:

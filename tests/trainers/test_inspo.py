@@ -214,7 +214,7 @@ def test_what_makes_no_sense_is_said() -> None:
     for fields, said in [
         ({"instructions": []}, "instructions: from 1"),
         ({"instructions": ["a", "a"]}, "different"),
-        ({"instructions": ["a"], "tau": 0.0}, "tau must be positive"),
+        ({"instructions": ["a"], "tau": 0.0}, "tau must be above 0"),
         ({"instructions": ["a"], "llm": "lokal"}, "did you mean 'local'"),
     ]:
         with pytest.raises(ConfigError, match=said):

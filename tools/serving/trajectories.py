@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import random
 import re
@@ -16,7 +15,7 @@ from agentgym.config import build
 from agentgym.errors import AgentgymError
 from agentgym.protocol import ActionProtocol, Dialogue, Malformed
 from agentgym.services import Services
-from agentgym.tool import Call, Result, ToolContext, Toolset
+from agentgym.tool import MAX_TOKENS, Call, Result, ToolContext, Toolset
 from agentgym.tooling.load import toolsets
 from agentgym.tooling.toolbox import Toolbox
 from agentgym.tools.serving.settings import ServeTools
@@ -127,10 +126,10 @@ class Trajectories:
 
     def _shown(self, answer: Result | Malformed) -> Result | Malformed:
         """With a text that can be nothing but data, and is not too long."""
-        safe = functools.partial(self._services.vocabulary.neutralise, tags=self._dialogue.tags)
+        vocabulary, tags = self._services.vocabulary, self._dialogue.tags
         if isinstance(answer, Malformed):
-            return Malformed(safe(answer.reason))
-        return replace(answer, output=self._services.vocabulary.clip(safe(answer.output), answer.max_tokens))
+            return Malformed(vocabulary.as_data(answer.reason, tags, MAX_TOKENS))
+        return replace(answer, output=vocabulary.as_data(answer.output, tags, answer.max_tokens))
 
     def _fenced(self, text: str) -> tuple[Call, ...]:
         """VerlTool's `python` also takes fenced blocks, all those of a turn as one program."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agentgym.ranges import at_least
 from agentgym.trainers.base import Scored
 from agentgym.trainers.credit.read_signal import read_signal
 
@@ -23,8 +24,7 @@ class ArpoReward:
     bonus: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.tools < 1:
-            raise ValueError(f"tools must be at least 1, not {self.tools}")
+        at_least(self, 1, "tools")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for scored in batch:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from agentgym.ranges import at_least
 from agentgym.trainers.base import Scored
 from agentgym.trainers.credit.read_signal import read_signal
 
 
 @dataclass(frozen=True)
 class CosineLength:
-    """Adds scale * a cosine of the length to the reward (open-rs, arXiv 2503.16219).
+    """Adds `scale` times a cosine of the length to the reward (open-rs, arXiv 2503.16219).
 
     With c = (1 + cos(pi * min(length / max_length, 1))) / 2, which falls from 1 to 0: a right answer gets
     0.5 + 0.5c (shorter is better), a wrong one -0.5 - 0.5c (longer is less bad). Lengths are tokens the policy
@@ -23,8 +24,7 @@ class CosineLength:
     correct: str = "success"
 
     def __post_init__(self) -> None:
-        if self.max_length < 1:
-            raise ValueError(f"max_length must be at least 1, not {self.max_length}")
+        at_least(self, 1, "max_length")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for scored in batch:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentgym.errors import ConfigError
+from agentgym.ranges import within
 from agentgym.trainers.base import Scored
 
 
 @dataclass(frozen=True)
 class Gae:
-    """A_t = sum_l (gamma lam)^l delta_{t+l} with delta_t = r_t + gamma V_{t+1} - V_t (arXiv 1506.02438), over the
-    tokens that are learned from; the reward comes with the last of them, and nothing after it. The critic's goal
-    is A_t + V_t. Comes after the steps that make the reward; needs a loss that trains the critic, such as `value`.
+    """`A_t = sum_l (gamma lam)^l delta_{t+l}` with `delta_t = r_t + gamma V_{t+1} - V_t` (arXiv 1506.02438), over
+    the tokens that are learned from; the reward comes with the last of them, and nothing after it. The critic's
+    goal is A_t + V_t. Comes after the steps that make the reward; needs a loss that trains the critic, such as
+    `value`.
     """
 
     gamma: float = 1.0
     lam: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        within(self, 0, 1, "gamma", "lam")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for scored in batch:

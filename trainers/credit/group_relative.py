@@ -13,7 +13,7 @@ Scope = Literal["group", "batch", "none"]
 
 @dataclass(frozen=True)
 class GroupRelative:
-    """A = (reward - mean) / (std + eps), mean and std each over the group, over the batch, or left out.
+    """`A = (reward - mean) / (std + eps)`, mean and std each over the group, over the batch, or left out.
 
     GRPO (arXiv 2402.03300): both "group". Dr. GRPO (arXiv 2503.20783): std "none". Lite PPO (arXiv 2508.08221):
     mean "group", std "batch". std is the sample deviation (n - 1), as in GRPO's released code. Without spread

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentgym.ranges import within
 from agentgym.trainers.base import Scored
 
 Mark = Mapping[str, Any]
@@ -44,8 +45,7 @@ class MixtureCorrection:
     cap: float = 0.08
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cap <= 1:
-            raise ValueError(f"cap must be from 0 to 1, not {self.cap}")
+        within(self, 0, 1, "cap")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         probes = [mark for scored in batch for mark in _marks(scored) if mark["inserted"]]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from agentgym.errors import ConfigError
+from agentgym.ranges import above
 from agentgym.trainers.base import Scored, by_group
 
 
@@ -22,8 +23,7 @@ class NodeValue:
     q_max: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.q_max <= 0:
-            raise ValueError(f"q_max must be positive, not {self.q_max}")
+        above(self, 0, "q_max")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for group in by_group(batch):

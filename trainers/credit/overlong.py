@@ -10,7 +10,7 @@ from agentgym.trainers.base import Scored
 
 @dataclass(frozen=True)
 class Overlong:
-    """Adds clip((max_length - buffer - length) / buffer, -1, 0) * factor to the reward (DAPO, arXiv 2503.14476).
+    """Adds `clip((max_length - buffer - length) / buffer, -1, 0) * factor` to the reward (DAPO, arXiv 2503.14476).
 
     Lengths are in tokens. count: "policy" counts what the policy sampled; "all" also what the environment
     answered, all that follows the prompt.

@@ -6,16 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from agentgym.ranges import above
 from agentgym.trainers.base import Scored
 
 
 @dataclass(frozen=True)
 class TruncatedImportance:
-    """The advantage of each token is multiplied by min(p / q, cap), where q is the probability that it was sampled
-    with and p that under the weights which the update begins with (truncated weights: IMPALA, arXiv 1802.01561;
-    beside a proximal policy of its own: arXiv 2110.00641, AReaL, arXiv 2505.24298). The clipping of the losses is
-    then around p. For rollouts that are older than the weights (max_staleness), and for engines whose numbers
-    differ from the learner's.
+    """The advantage of each token is multiplied by `min(p / q, cap)`, where q is the probability that it was
+    sampled with and p that under the weights which the update begins with (truncated weights: IMPALA, arXiv
+    1802.01561; beside a proximal policy of its own: arXiv 2110.00641, AReaL, arXiv 2505.24298). The clipping of
+    the losses is then around p. For rollouts that are older than the weights (max_staleness), and for engines
+    whose numbers differ from the learner's.
 
     bound: tokens with p / q above it, or below 1 / bound, are not learned from; None: all are. Comes after the
     steps that set advantages.
@@ -26,10 +27,8 @@ class TruncatedImportance:
     needs_proximal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.cap <= 0:
-            raise ValueError(f"cap must be positive, not {self.cap}")
-        if self.bound is not None and self.bound <= 1:
-            raise ValueError(f"bound must be above 1, not {self.bound}")
+        above(self, 0, "cap")
+        above(self, 1, "bound")
 
     def __call__(self, batch: list[Scored]) -> list[Scored]:
         for scored in batch:

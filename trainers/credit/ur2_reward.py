@@ -14,9 +14,9 @@ class Ur2Reward:
     """Adds the reward of one of UR2's stages (arXiv 2508.06165). Tasks with info["level"] "easy" need no call; a
     call there is a violation, and so is a malformed response anywhere.
 
-    Stage 1, for calling; the answer does not count: 1 without violations. On any task but an easy one a violation,
-    and having made no call, costs 1 each, and calls earn `one_call` or `more_calls`.
-    Stage 2, for answering: 2 * score, and 1 without violations.
+    stage: 1, for calling; the answer does not count: 1 without violations. On any task but an easy one a
+    violation, and having made no call, costs 1 each, and calls earn `one_call` or `more_calls`.
+    stage 2, for answering: 2 * score, and 1 without violations.
     In both a correction by the environment costs `fallback`, but for easy tasks, where each call costs
     `easy_call`.
 

@@ -11,7 +11,7 @@ from agentgym.trainers.credit.read_signal import read_signal
 
 @dataclass(frozen=True)
 class WeightedSum:
-    """Adds sum_k weights[k] * signals[k] to the reward.
+    """Adds `sum_k weights[k] * signals[k]` to the reward.
 
     Raises ConfigError when a signal was not computed.
     """

@@ -10,7 +10,7 @@ from agentgym.trainers.base import Scored
 
 @dataclass(frozen=True)
 class Whiten:
-    """A becomes (A - mean) / (std + eps), mean and population deviation over all sampled tokens of the batch, by
+    """A becomes `(A - mean) / (std + eps)`, mean and population deviation over all sampled tokens of the batch, by
     the trajectories' weights (REINFORCE++, arXiv 2501.03262); without spread, 0.
 
     Comes after the step that sets advantages. REINFORCE++ with baseline: `group_relative` with std "none", then

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EntropyBonus:
-    """-entropy (nats) of the distribution each token was drawn from; a positive coef favours exploring."""
+    """-entropy (nats) of the distribution each token was drawn from; a positive `coef` favours exploring."""
 
     coef: float = 0.001
     needs_reference: ClassVar[bool] = False

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Kl:
     """An estimate of KL(policy || reference) from sampled tokens, d = logprob - reference logprob.
 
-    Values: k1 = d and k3 = exp(-d) - 1 + d are unbiased, k2 = d^2 / 2 is not. Gradients, in expectation over
-    tokens the policy itself sampled: k2's is that of the reverse KL(policy || reference), exactly; k3's is that
-    of the forward KL(reference || policy); k1's is 0.
+    estimator: of values, k1 = d and k3 = exp(-d) - 1 + d are unbiased, k2 = d^2 / 2 is not; of gradients, in
+    expectation over tokens the policy itself sampled: k2's is that of the reverse KL(policy || reference),
+    exactly; k3's is that of the forward KL(reference || policy); k1's is 0. coef: what it is multiplied by.
     """
 
     estimator: Literal["k1", "k2", "k3"] = "k3"

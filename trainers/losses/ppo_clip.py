@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from agentgym.ranges import above, at_least, within
 from agentgym.trainers.base import TokenBatch
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ class PpoClip:
     PPO, arXiv 1707.06347; a larger clip_high is DAPO's clip-higher (arXiv 2503.14476). dual_clip c > 1 bounds
     the loss of a negative advantage at -c A (arXiv 1912.09729), so that r > c has no gradient; None: unbounded.
     keep_high: a good token above 1 + clip_high keeps that value, and the gradient of (1 + clip_high) logprob A
-    instead of none, so that the tokens which explore still learn (AEPO, arXiv 2510.14545).
+    instead of none, so that the tokens which explore still learn (AEPO, arXiv 2510.14545). coef: what the loss is
+    multiplied by.
     """
 
     clip_low: float = 0.2
@@ -29,12 +31,9 @@ class PpoClip:
     needs_reference: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip_low <= 1:
-            raise ValueError(f"clip_low must be in [0, 1], not {self.clip_low}")
-        if self.clip_high < 0:
-            raise ValueError(f"clip_high must be at least 0, not {self.clip_high}")
-        if self.dual_clip is not None and self.dual_clip <= 1:
-            raise ValueError(f"dual_clip must be above 1, not {self.dual_clip}")
+        within(self, 0, 1, "clip_low")
+        at_least(self, 0, "clip_high")
+        above(self, 1, "dual_clip")
 
     def __call__(self, tokens: TokenBatch) -> Tensor:
         import torch

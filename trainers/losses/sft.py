@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sft:
-    """-logprob of every trained token, whatever its advantage."""
+    """`-coef * logprob` of every trained token, whatever its advantage."""
 
     coef: float = 1.0
     needs_reference: ClassVar[bool] = False

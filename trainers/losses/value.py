@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from agentgym.ranges import above
 from agentgym.trainers.base import TokenBatch
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ class Value:
     trains_critic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.clip is not None and self.clip <= 0:
-            raise ValueError(f"clip must be above 0, not {self.clip}")
+        above(self, 0, "clip")
 
     def __call__(self, tokens: TokenBatch) -> Tensor:
         import torch

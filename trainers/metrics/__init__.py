@@ -1,1 +1,1 @@
-"""agentgym.trainers.metrics: one component a file."""
+"""What evaluations report, a formula a file, named after it."""

@@ -1,1 +1,1 @@
-"""agentgym.trainers.recipes: one component a file."""
+"""Recipes: settings of whole runs, a TOML file each, named after it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentgym.config import Spec, build
+from agentgym.ranges import above, at_least
 
 if TYPE_CHECKING:
     from agentgym.env import TaskSource
@@ -39,11 +40,8 @@ class Inspo:
     drop_zero_spread: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("population", "trial", "renew_every", "replay", "shown", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.tau <= 0:
-            raise ValueError(f"tau must be positive, not {self.tau}")
+        at_least(self, 1, "population", "trial", "renew_every", "replay", "shown", "max_length")
+        above(self, 0, "tau")
         if not 0 < self.rate <= 1:
             raise ValueError(f"rate must be in (0, 1], not {self.rate}")
         if not 1 <= len(set(self.instructions)) == len(self.instructions) <= self.population:

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentgym.trainers.base import Scored
+from agentgym.trainers.base import Scored, has_spread
 from agentgym.trainers.rng_state import rng_state, set_rng_state
 from agentgym.types import Task
 
@@ -43,8 +43,7 @@ class UniformSampler:
 
     def admit(self, group: list[Scored]) -> float:
         """1, or 0 for a group without spread when those are dropped."""
-        spread = len({scored.reward for scored in group}) > 1
-        return 1.0 if spread or not self.config.drop_zero_spread else 0.0
+        return float(has_spread(group) or not self.config.drop_zero_spread)
 
     async def observe(self, batch: list[Scored], services: Services) -> None:
         """Uniform sampling learns nothing from results."""

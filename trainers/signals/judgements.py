@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from agentgym.ranges import within
 from agentgym.trainers.signals.episodes import valid_episodes
 from agentgym.trainers.signals.recall import recall_gains
 from agentgym.types import Group, Turn
@@ -20,13 +21,13 @@ class Judgements:
     """ReSeek's process rewards (arXiv 2510.00568), from what the environment reports of a turn that judged a
     result: info["judged"] ("yes" or "no") and info["useful"], the truth.
 
-    "judge_correctness": the sum of gamma^(t - 1) r_t over the episode's judgements t = 1, 2, ..., with r `agree`
+    "judge_correctness": the sum of `gamma^(t - 1) r_t` over the episode's judgements t = 1, 2, ..., with r `agree`
     where the policy is right, `accept_bad` for a useless result that it accepts, `reject_good` for a useful one
     that it does not. "judge_utility": the share of the task's gold passages that came first in results it
     accepted; those shown between two judgements belong to the second, and those that were never judged do not
     count. For the record, where there was something to judge: "judge_accuracy", the share it was right about;
-    "judge_sensitivity" and "judge_specificity", the same among the useful and among the useless results. The
-    mean of these two is the balanced accuracy.
+    "judge_sensitivity" and "judge_specificity", the same among the useful and among the useless results. The mean
+    of these two is the balanced accuracy.
     """
 
     agree: float = 0.3
@@ -35,8 +36,7 @@ class Judgements:
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be from 0 to 1, not {self.gamma}")
+        within(self, 0, 1, "gamma")
 
     async def __call__(self, group: Group, services: Services) -> None:
         for turns in valid_episodes(group):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from agentgym.boxed import last_boxed
 from agentgym.config import Spec, build, to_table
 from agentgym.errors import LlmError
+from agentgym.ranges import at_least
 from agentgym.trainers.signals.episodes import answer_of, valid_episodes
 from agentgym.types import Group, Outcome, Task, Turn
 
@@ -24,9 +25,9 @@ class LlmJudge:
     r"""Signal "judge": an LLM's score of the policy's answer beside the right one, from 0 to 1.
 
     llm: who judges. top: the best score; 2 has a middle for answers that are right in part (Med-R3, arXiv
-    2507.23541). votes: verdicts on an answer, of which the median counts. max_tokens: of a verdict. answer_tokens:
-    of an answer that are shown. cache: answers whose score is remembered in the run. max_questions: answers it may
-    be asked about in the run; beyond, it fails.
+    2507.23541). votes: verdicts on an answer, of which the median counts. temperature: they are sampled at.
+    max_tokens: of a verdict. answer_tokens: of an answer that are shown. cache: answers whose score is remembered
+    in the run. max_questions: answers it may be asked about in the run; beyond, it fails.
 
     The answer is the environment's info["answer"], else the last \boxed{} of the last turn, else that whole turn;
     none at all scores 0, unasked. An episode without a verdict becomes judge_error, and nobody learns from it.
@@ -42,9 +43,7 @@ class LlmJudge:
     max_questions: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("votes", "max_tokens", "answer_tokens", "cache"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        at_least(self, 1, "votes", "max_tokens", "answer_tokens", "cache")
         if self.votes % 2 == 0:
             raise ValueError(f"votes must be odd, so that there is a median, not {self.votes}")
         if self.votes > 1 and not self.temperature:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentgym.config import Spec
+from agentgym.ranges import above
 from agentgym.serving.address import Address
 
 
@@ -28,8 +29,6 @@ class ServeRetriever(Address):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("topk", "max_topk", "max_queries", "max_body", "max_requests", "timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, "topk", "max_topk", "max_queries", "max_body", "max_requests", "timeout")
         if self.topk > self.max_topk:
             raise ValueError(f"topk={self.topk} is more than max_topk={self.max_topk}")

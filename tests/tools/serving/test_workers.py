@@ -17,6 +17,7 @@ from agentgym.errors import ConfigError
 from agentgym.tools.serving import router
 from agentgym.tools.serving.server import running
 from agentgym.tools.serving.settings import ServeTools
+from tests.living import living
 
 from .conftest import ODD, Serving, Trainer, until
 
@@ -240,13 +241,6 @@ async def test_no_process_is_left_when_the_server_is_told_to_stop(tmp_path: Path
         server.wait()
         server.stdout.close()
         await trainer.http.aclose()
-
-
-def living(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 async def two_workers(trainer: Trainer) -> tuple[str, str]:
