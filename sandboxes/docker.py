@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentgym.ranges import above, at_least
+
 if TYPE_CHECKING:
     from agentgym.sandbox import Protection
     from agentgym.sandboxes.containers.session import DockerHost
@@ -39,20 +41,9 @@ class Docker:
     preload: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (
-            "sessions",
-            "memory_mb",
-            "processes",
-            "cpus",
-            "disk_mb",
-            "timeout",
-            "output_limit",
-            "file_limit",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.pool < 0:
-            raise ValueError(f"pool must be 0 or more, not {self.pool}")
+        above(self, 0, "sessions", "memory_mb", "processes", "cpus", "disk_mb")
+        above(self, 0, "timeout", "output_limit", "file_limit")
+        at_least(self, 0, "pool")
 
     async def open(self) -> DockerHost:
         """Connect to the daemon and start a first container; raises SandboxError, saying what is missing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agentgym.ranges import above
 from agentgym.serving.address import check_url
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ class Http:
     max_connections: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "patience", "lease", "max_connections"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, "timeout", "patience", "lease", "max_connections")
         check_url(self.url)
 
     async def open(self) -> HttpHost:

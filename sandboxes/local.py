@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from agentgym.errors import SandboxError
+from agentgym.ranges import above
 from agentgym.sandbox import Protection
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ class Local:
     allow_weak: bool = field(default_factory=weakness_allowed)
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, *POSITIVE)
 
     async def open(self) -> LocalHost:
         """Start the fork server; raises SandboxError where there can be no walls and none is not allowed."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentgym.errors import SandboxError
+from agentgym.ranges import above
 from agentgym.serving.address import check_url
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class SandboxFusion:
     max_connections: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "memory_mb", "output_limit", "patience", "max_connections"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, "timeout", "memory_mb", "output_limit", "patience", "max_connections")
         check_url(self.url)
 
     async def open(self) -> FusionHost:

@@ -72,7 +72,7 @@ WRONG = [
     ("lora=3", "lora: expected a table, not '3'"),
     ("stages.rl.signals=success", "signals: expected a list, not 'success'"),
     ("stages=3", "say stages.NAME.key=value. Known: cold_start, rl"),
-    ('env.sandbox={name="local", timeout=-1}', "sandbox local: timeout must be positive, not -1"),
+    ('env.sandbox={name="local", timeout=-1}', "sandbox local: timeout must be above 0, not -1"),
     ("max_turns=0", "env retool: max_turns must be at least 1, not 0"),
     (
         "rollout={name='entropy_branching', initial_rollouts=9}",
@@ -281,7 +281,7 @@ def test_a_dry_run_loads_nothing_slow(tmp_path: Path) -> None:
     [
         ("host=0.0.0.0", "give a token_file, token_env or token"),
         ("max_session=3", "serve: unknown key 'max_session': did you mean 'max_sessions'?"),
-        ("max_calls=0", "serve: max_calls must be positive, not 0"),
+        ("max_calls=0", "serve: max_calls must be above 0, not 0"),
         ("sandbox=locl", "unknown sandbox 'locl': did you mean 'local'? Known: "),
         ("token_file=nowhere", "token_file nowhere: "),
         ("host=nowhere.invalid", "host=nowhere.invalid: "),

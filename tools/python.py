@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from agentgym.ranges import above, at_least
 from agentgym.tool import Limits, ToolContext
 
 if TYPE_CHECKING:
@@ -30,10 +31,8 @@ class Python:
     max_chars: int = 400
 
     def __post_init__(self) -> None:
-        if self.timeout <= 0:
-            raise ValueError(f"timeout must be above 0 seconds, not {self.timeout}")
-        if self.max_chars < 100:
-            raise ValueError(f"max_chars must be at least 100, not {self.max_chars}")
+        above(self, 0, "timeout")
+        at_least(self, 100, "max_chars")
 
     @property
     def limits(self) -> Limits:

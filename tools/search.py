@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from agentgym.config import Spec, build
+from agentgym.ranges import above
 from agentgym.retriever import Passage, Retriever, RetrieverConfig
 from agentgym.tool import Limits, ToolContext
 
@@ -30,9 +31,7 @@ class Search:
     found: list[list[Passage]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("k", "timeout", "max_tokens"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        above(self, 0, "k", "timeout", "max_tokens")
         self._config: RetrieverConfig = build("retriever", self.retriever)
 
     @property

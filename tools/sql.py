@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from agentgym.database import Access, Database, DatabaseHost, Table, Template, Value
 from agentgym.databases.worlds import Worlds
+from agentgym.ranges import above
 from agentgym.tool import Limits, ToolContext
 from agentgym.tools.python import strip_fence
 
@@ -38,9 +39,7 @@ class Sql:
     _world: Database | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("max_rows", "max_cell", "max_tokens"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        above(self, 0, "max_rows", "max_cell", "max_tokens")
         self.template = Template.of(self.database)
         self.worlds = Worlds(self.seconds, self.memory_mb)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from agentgym.errors import SandboxError, ToolError, ToolFailed, ToolTimeout
+from agentgym.ranges import above
 from agentgym.retry import retry_after
 from agentgym.serving.address import check_url
 from agentgym.serving.token import find_token
@@ -79,9 +80,7 @@ class ToolServer:
         check_url(self.url)
         if self.wrap.count("{}") != 1:
             raise ValueError(f"wrap: one {{}} is needed where the argument goes, not {self.wrap!r}")
-        for name in ("timeout", "max_connections"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        above(self, 0, "timeout", "max_connections")
 
     @property
     def limits(self) -> Limits:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from agentgym.errors import ConfigError
+from agentgym.ranges import above, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +35,8 @@ class ApiSettings:
     completion_price: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "patience", "concurrency", "rate", "budget_tokens", "budget_cost"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be positive, not {value}")
-        for name in ("retries", "prompt_price", "completion_price"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must be at least 0, not {value}")
+        above(self, 0, "timeout", "patience", "concurrency", "rate", "budget_tokens", "budget_cost")
+        at_least(self, 0, "retries", "prompt_price", "completion_price")
         if self.budget_cost is not None and not (self.prompt_price or self.completion_price):
             raise ValueError(
                 "budget_cost needs prompt_price and completion_price: without prices nothing is spent"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentgym.config import build
 from agentgym.errors import ConfigError
 from agentgym.extras import need
+from agentgym.ranges import above, at_least
 
 if TYPE_CHECKING:
     from agentgym.cluster import Policy
@@ -26,8 +27,8 @@ class Share:
     gpus: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.cpus <= 0 or self.gpus < 0:
-            raise ValueError(f"cpus must be positive and gpus at least 0, not {self.cpus:g} and {self.gpus:g}")
+        above(self, 0, "cpus")
+        at_least(self, 0, "gpus")
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,8 @@ class Ray:
     patience: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("workers", "engines"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.patience <= 0:
-            raise ValueError(f"patience must be positive, not {self.patience:g}")
+        at_least(self, 1, "workers", "engines")
+        above(self, 0, "patience")
 
     @property
     def cpus(self) -> float:

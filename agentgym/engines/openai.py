@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agentgym.api.settings import ApiSettings
+from agentgym.ranges import at_least
 
 if TYPE_CHECKING:
     from agentgym.engines.chat_engine import ChatEngine
@@ -64,13 +65,8 @@ class Openai(ApiSettings):
 
     def __post_init__(self) -> None:
         ApiSettings.__post_init__(self)
-        for name in ("max_len", "vocab_size"):
-            value = getattr(self, name)
-            if value is not None and value < 2:
-                raise ValueError(f"{name} must be at least 2, not {value}")
-        for name in ("top_logprobs", "stops"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        at_least(self, 2, "max_len", "vocab_size")
+        at_least(self, 0, "top_logprobs", "stops")
         if self.weights_folder and self.form != "tokens":
             raise ValueError("weights_folder needs form=tokens: a chat API returns no token ids to learn from")
         if self.weights_folder and not Path(self.weights_folder).is_dir():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentgym.errors import ConfigError
+from agentgym.ranges import at_least
 
 if TYPE_CHECKING:
     from agentgym.engines.scheduler import TorchEngine
@@ -29,10 +30,7 @@ class Torch:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("max_sequences", "max_len", "prefill_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        at_least(self, 1, "max_sequences", "max_len", "prefill_tokens")
 
     def start(self, model: Any, tokenizer: Any) -> TorchEngine:
         """An engine for `model` (a causal transformers model, with or without peft adapters).

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agentgym.errors import ConfigError
+from agentgym.ranges import at_least
 
 if TYPE_CHECKING:
     from agentgym.engines.vllm_engine import VllmEngine
@@ -39,14 +40,10 @@ class Vllm:
     copies_weights: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("max_len", "max_sequences", "tensor_parallel_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        at_least(self, 1, "max_len", "max_sequences", "tensor_parallel_size")
+        at_least(self, 0, "top_logprobs")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise ValueError(f"gpu_memory_utilization must be in (0, 1], not {self.gpu_memory_utilization}")
-        if self.top_logprobs < 0:
-            raise ValueError(f"top_logprobs must be at least 0, not {self.top_logprobs}")
 
     def start(self, model: Any, tokenizer: Any) -> VllmEngine:
         """An engine with a copy of `model`, a causal transformers model, with or without peft adapters, which it

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from agentgym.errors import ConfigError
+from agentgym.ranges import within
 from agentgym.serving.token import find_token
 
 
@@ -25,8 +26,7 @@ class Address:
     token_file: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port < 65536:
-            raise ValueError(f"port must be between 0 and 65535, not {self.port}")
+        within(self, 0, 65535, "port")
 
     def find_token(self) -> str:
         """The token; empty where none is wanted. Raises ConfigError."""

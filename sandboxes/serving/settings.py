@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentgym.config import Spec
+from agentgym.ranges import above, at_least
 from agentgym.sandboxes.remote.wire import Limits
 from agentgym.serving.address import Address
 
@@ -29,11 +30,8 @@ class Serve(Address):
 
     def __post_init__(self) -> None:
         Address.__post_init__(self)
-        for name in ("max_sessions", "max_calls", "max_wait", "max_timeout", "max_lease", "max_body"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.max_waiting < 0:
-            raise ValueError(f"max_waiting must be at least 0, not {self.max_waiting}")
+        above(self, 0, "max_sessions", "max_calls", "max_wait", "max_timeout", "max_lease", "max_body")
+        at_least(self, 0, "max_waiting")
 
     @property
     def limits(self) -> Limits:

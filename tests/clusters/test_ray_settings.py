@@ -33,7 +33,7 @@ def test_settings_are_nested_and_checked() -> None:
     assert (config.workers, config.engine.gpus, config.cpus) == (3, 2.0, 5.0)
     for wrong, why in [
         ({"workers": 0}, "workers must be at least 1, not 0"),
-        ({"learner": {"cpus": -1}}, "cpus must be positive"),
+        ({"learner": {"cpus": -1}}, "cpus must be above 0"),
         ({"strategy": "SPRED"}, "did you mean 'SPREAD'"),
         ({"worker": {"cpu": 1}}, "did you mean 'cpus'"),
         ({"addres": "auto"}, "did you mean 'address'"),

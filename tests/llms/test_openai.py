@@ -189,7 +189,7 @@ async def test_what_is_missing_or_makes_no_sense_is_said(monkeypatch: pytest.Mon
         ({"budget_cost": 1}, "budget_cost needs"),
         ({"base_url": "localhost"}, "base_url"),
         ({"base_url": f"http://:{KEY}@host"}, "base_url"),
-        ({"concurrency": 0}, "concurrency must be positive"),
+        ({"concurrency": 0}, "concurrency must be above 0"),
     ]:
         with pytest.raises(ConfigError, match=said):
             build("llm", {"name": "openai", "model": "m", **fields})

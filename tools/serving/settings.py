@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentgym.config import Spec
+from agentgym.ranges import above, at_least
 from agentgym.serving.address import Address
 
 
@@ -31,8 +32,5 @@ class ServeTools(Address):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("workers", "max_actions", "timeout", "idle", "max_body"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.max_waiting < 0:
-            raise ValueError(f"max_waiting must be at least 0, not {self.max_waiting}")
+        above(self, 0, "workers", "max_actions", "timeout", "idle", "max_body")
+        at_least(self, 0, "max_waiting")

@@ -211,7 +211,7 @@ async def test_a_server_that_is_silent_or_absent(canned: Canned, opens: Opens) -
     [
         ({"url": "localhost:5000"}, "url: http://HOST:PORT"),
         ({"wrap": "<python>"}, "wrap: one {} is needed"),
-        ({"timeout": 0}, "timeout must be positive"),
+        ({"timeout": 0}, "timeout must be above 0"),
     ],
 )
 def test_settings_that_cannot_be_meant(fields: dict[str, Any], words: str) -> None:
