@@ -122,9 +122,11 @@ def _check_template(settings: Settings) -> None:
 
 def load_model(settings: Settings) -> tuple[Any, Any]:
     """Model and tokenizer."""
-    from agentgym.models.load import load_policy, resolve_device
+    from agentgym.models.load import load_policy, repeat_exactly, resolve_device
 
     device, name = resolve_device(settings.device), model_path(settings.model)
+    if settings.deterministic:
+        repeat_exactly(device)
     return load_policy(name, seed=settings.seed, device=device, dtype=settings.dtype, lora=settings.lora)
 
 

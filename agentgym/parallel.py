@@ -41,7 +41,10 @@ def _launched() -> bool:
 
 
 class Peers:
-    """This process among its like. group: of torch.distributed, for what is exchanged beside updates."""
+    """This process among its like. group: of torch.distributed, for what is exchanged beside updates. here: how
+    many of those that have met are on this machine."""
+
+    here = 1
 
     def __init__(self, rank: int = 0, size: int = 1, group: Any = None) -> None:
         self.rank, self.size, self._group = rank, size, group
@@ -54,6 +57,7 @@ class Peers:
             return cls()
         import torch.distributed as dist
 
+        cls.here = int(os.environ["LOCAL_WORLD_SIZE"])
         cuda = not device.startswith("cpu") and _take_gpu(device)
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=STUCK)
         group = dist.new_group(backend="gloo", timeout=PATIENCE)

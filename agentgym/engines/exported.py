@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agentgym.engines.memory_folder import memory_folder
+from agentgym.parallel import Peers
 
 
 class Exported:
@@ -21,7 +22,8 @@ class Exported:
     def __init__(self, model: Any, shared: str = "") -> None:
         self.adapts = hasattr(model, "peft_config")
         size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        self.root = memory_folder("agentgym-weights-", 3 * size, shared)  # twice in a change, and what is tied
+        need = 3 * size * Peers.here  # twice in a change, and what is tied
+        self.root = memory_folder("agentgym-weights-", need, shared)
         self.folder = self.root / "model"
         self.write(model, self.folder)
 

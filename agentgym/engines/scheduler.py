@@ -121,6 +121,7 @@ class TorchEngine:
             return
         if self._slots.is_idle(resident):
             self._slots.evict(resident)
+            self._shrink()
         else:
             self._slots.end_session(resident)
 
@@ -206,6 +207,13 @@ class TorchEngine:
             except Exception as error:
                 self._fail(error)
             await asyncio.sleep(0)
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Where nobody is in the cache its memory on a GPU is the learner's, until somebody comes; to make it anew
+        takes longer on a CPU, which has enough."""
+        if self._device.type == "cuda" and not self._slots.used:
+            self._clear()
 
     def _fail(self, error: Exception) -> None:
         """Every request under way fails with `error`, and the cache, whose state is unknown, is emptied."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,15 @@ def resolve_device(device: str) -> str:
     if device.split(":")[0] not in ("cpu", "cuda"):
         raise ConfigError(f"device={device}: known are auto, cpu, cuda, cuda:N")
     return device
+
+
+def repeat_exactly(device: str) -> None:
+    """Have a GPU compute the same bits each time, for all that torch can; it warns of what it cannot. A CPU does."""
+    import torch
+
+    if device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def load_policy(
