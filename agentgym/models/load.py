@@ -46,7 +46,7 @@ def resolve_device(device: str) -> str:
 
 
 def repeat_exactly(device: str) -> None:
-    """Have a GPU compute the same bits each time, for all that torch can; it warns of what it cannot. A CPU does."""
+    """Have a GPU compute the same bits each time, as far as torch can; it warns of the rest. A CPU does anyway."""
     import torch
 
     if device.startswith("cuda"):
