@@ -66,7 +66,7 @@ WRONG = [
         "lr=1e-4",
         "lr=1e-4 would change nothing: every stage has its own, stages.cold_start.lr=0.006, stages.rl.lr=",
     ),
-    ("max_steps=3", "every stage has its own, stages.cold_start.steps=300, stages.rl.steps=100"),
+    ("max_steps=3", "every stage has its own, stages.cold_start.steps=500, stages.rl.steps=100"),
     ("batch_size=1.5", "batch_size: expected int, not '1.5'"),
     ("resume=maybe", "resume: expected true or false, not 'maybe'"),
     ("lora=3", "lora: expected a table, not '3'"),

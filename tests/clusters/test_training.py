@@ -178,15 +178,15 @@ def test_the_main_job_learns_what_it_learns_without_losses(run: Callable[..., Ru
     """The whole recipe: a worker is killed and then a machine is removed while it plays."""
     nodes = [machines.add(cpus=4), machines.add(cpus=4)]
     mine = run("mine", "recipe=retool", "eval_tasks=256")
-    mine.at_step(310, 3600)
+    mine.at_step(510, 3600)
     os.kill(next(iter(machines.actors("EnvWorker"))), signal.SIGKILL)
-    mine.at_step(330, 3600)
+    mine.at_step(530, 3600)
     [(_, stays)] = machines.actors("Learner").items()
     machines.remove(next(node for node in nodes if node is not stays))
     mine.wait_for((mine.path / "report.html").exists, 3600)
     assert mine.end() == 0, mine.text()
-    assert mine.steps() == list(range(1, 401))
-    for step in range(301, 401):
+    assert mine.steps() == list(range(1, 601))
+    for step in range(501, 601):
         groups = read_forests(mine.path / "rollouts" / f"step_{step}.jsonl")
         assert [group.id for group in groups] == [f"s{step}-{i}" for i in range(32)]
     assert success(mine, "rl") >= 0.85  # of 256 tasks; five seeds in one process end between 0.88 and 0.99
