@@ -28,10 +28,13 @@ T = TypeVar("T")
 Command = Callable[..., None]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(agentgym.__version__, prog_name="agentgym")
-def app() -> None:
+@click.pass_context
+def app(context: click.Context) -> None:
     """A gym of multi-turn, tool-using environments for language-model agents, and its trainer."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def _takes_settings(command: Command) -> Command:
@@ -344,9 +347,6 @@ def main() -> None:
     logging.getLogger("agentgym").setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     try:
         code = app(prog_name="agentgym", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        code = 2
     except click.ClickException as error:
         _say(f"error: {error.format_message()} (see agentgym --help)")
         code = 2

@@ -22,8 +22,9 @@ temperature."""
 class Cluster(Protocol):
     """A frozen dataclass in `agentgym/clusters/`."""
 
-    def open(self, settings: Settings, peers: Peers) -> AbstractAsyncContextManager[Policy]:
-        """The policy and who plays it; the model is in this process, which is one of `peers`."""
+    def open(self, settings: Settings, peers: Peers, learns: bool) -> AbstractAsyncContextManager[Policy]:
+        """The policy and who plays it; the model is in this process, which is one of `peers`. learns: whether it
+        is trained."""
         ...
 
     async def train(self, settings: Settings, path: Path, reporter: Reporter, peers: Peers) -> dict[str, Any]:

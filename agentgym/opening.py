@@ -36,18 +36,22 @@ class Models(NamedTuple):
     partners: dict[str, Any]
 
 
-def open_policy(settings: Settings, peers: Peers = ALONE) -> AbstractAsyncContextManager[Policy]:
-    """The policy, wherever the cluster has its parts; closed at exit."""
+def open_policy(
+    settings: Settings, peers: Peers = ALONE, *, learns: bool = False
+) -> AbstractAsyncContextManager[Policy]:
+    """The policy, wherever the cluster has its parts; closed at exit. learns: whether it is trained."""
     cluster: Cluster = build("cluster", settings.cluster)
-    return cluster.open(settings, peers)
+    return cluster.open(settings, peers, learns)
 
 
 @asynccontextmanager
-async def open_here(settings: Settings, peers: Peers = ALONE) -> AsyncIterator[Policy]:
+async def open_here(settings: Settings, peers: Peers = ALONE, learns: bool = False) -> AsyncIterator[Policy]:
     """All of it in this process; at exit, engines that cost something say what."""
-    brings_model = getattr(build("engine", settings.engine), "brings_model", False)
     async with AsyncExitStack() as opened:
-        models = _models_elsewhere(settings, opened) if brings_model else await models_here(settings, opened)
+        if getattr(build("engine", settings.engine), "brings_model", False):
+            models = _models_elsewhere(settings, opened)
+        else:
+            models = await models_here(settings if learns else aside(settings), opened)
         managers = open_managers(settings, env_for(settings, models.model), models, peers)
         manager = await opened.enter_async_context(managers)
         yield models.model, models.tokenizer, models.engine, manager

@@ -23,7 +23,7 @@ PLACE = ("output_dir", "run_name", "resume")
 """Settings that say which run is meant."""
 
 FIXED = ("model", "env", "lora", "optimizer")
-"""Settings that a run's checkpoints depend on. Of `env` the name alone: its other settings may be changed."""
+"""Settings that a run's checkpoints depend on."""
 
 BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
 """Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""
@@ -84,7 +84,7 @@ def check_resumed(stored: Path, settings: Settings) -> None:
     """Raises ConfigError where a run would go on as another than it was begun as. stored: its config.toml."""
     begun, told = read_toml(stored, "run"), to_table(settings)
     for key in FIXED:
-        before, now = _named(key, begun.get(key)), _named(key, told[key])
+        before, now = _fixed(key, begun.get(key)), _fixed(key, told[key])
         if before not in (None, now):
             raise ConfigError(
                 f"resume: {stored.parent} was begun with {key}={before}, not {now}; a new run can start from its "
@@ -92,8 +92,11 @@ def check_resumed(stored: Path, settings: Settings) -> None:
             )
 
 
-def _named(key: str, value: Any) -> Any:
-    return value["name"] if key == "env" and isinstance(value, Mapping) else value
+def _fixed(key: str, value: Any) -> Any:
+    """As far as checkpoints depend on it."""
+    if key == "env" and isinstance(value, Mapping):
+        return value["name"]
+    return None if key == "lora" and value and not value["rank"] else value
 
 
 def _names_env(layer: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from agentgym import parallel
 from agentgym.config import build, to_table
 from agentgym.env import TaskSource, trait
 from agentgym.errors import ConfigError, did_you_mean
-from agentgym.opening import aside, load_model, open_policy
+from agentgym.opening import load_model, open_policy
 from agentgym.parallel import ALONE, Peers
 from agentgym.recipes import check_resumed, check_used, find_place, merge_layers
 from agentgym.trainers.base import TrainsCritic
@@ -107,7 +107,7 @@ async def train_here(settings: Settings, path: Path, reporter: Reporter, peers: 
     from agentgym.trainers.learner import Learner
     from agentgym.trainers.trainer import Parts, Trainer
 
-    async with open_policy(settings, peers) as (model, tokenizer, engine, manager):
+    async with open_policy(settings, peers, learns=True) as (model, tokenizer, engine, manager):
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         learner = Learner(
@@ -176,7 +176,7 @@ async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any
 
     tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
     peers = Peers.join(settings.device)
-    async with open_policy(aside(settings), peers) as (_, _, _, manager):
+    async with open_policy(settings, peers) as (_, _, _, manager):
         return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
 
 
@@ -198,7 +198,7 @@ async def rollout(settings: Settings, n: int, demo: bool) -> tuple[list[Group], 
     from agentgym.rollout.independent import Independent
 
     tasks = task_source(settings).draw(n, random.Random(settings.seed), "train")
-    async with open_policy(aside(settings)) as (_, _, _, manager):
+    async with open_policy(settings) as (_, _, _, manager):
         named = [(f"rollout-{i}", task) for i, task in enumerate(tasks)]
         strategy = Demonstrations() if demo else Independent()
         play: Manager = manager(settings.temperature)

@@ -15,11 +15,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
 from agentgym.config import read_toml, write_toml
 from agentgym.errors import ConfigError
-from agentgym.types import Group
+from agentgym.types import Group, Outcome, Task, Tokens, Turn
 
 
 class Log(Protocol):
@@ -181,7 +179,20 @@ def group_to_json(group: Group) -> dict[str, Any]:
 
 def group_from_json(row: Mapping[str, Any]) -> Group:
     """The group that `group_to_json` wrote."""
-    return msgspec.convert(row, Group)
+    turns = []
+    for turn in row["turns"]:
+        parts: dict[str, Any] = {k: _tokens(turn[k]) for k in ("context", "action")}
+        parts["outcome"] = Outcome(turn["outcome"]) if turn["outcome"] else None
+        recalled = turn.get("recalled")  # runs recorded before there was such a thing have none
+        parts["recalled"] = None if recalled is None else tuple(recalled)
+        turns.append(Turn(**{**turn, **parts}))
+    return Group(id=row["id"], task=Task(**row["task"]), turns=turns)
+
+
+def _tokens(row: Mapping[str, Any]) -> Tokens:
+    # runs recorded before each token had a version of its own have no versions
+    lists = {k: None if row.get(k) is None else tuple(row[k]) for k in ("logprobs", "entropy", "versions")}
+    return Tokens(tuple(row["ids"]), **lists)
 
 
 def read_forests(file: Path) -> list[Group]:

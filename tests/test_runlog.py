@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from agentgym.config import read_toml
 from agentgym.errors import ConfigError
-from agentgym.runlog import RunLog, read_forests, read_metrics
+from agentgym.runlog import RunLog, group_from_json, group_to_json, read_forests, read_metrics
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
 
 
@@ -53,6 +54,15 @@ def test_forests_come_back_token_for_token(tmp_path: Path) -> None:
     run.forests("step_1", groups[:1])
     assert read_forests(run.rollouts / "step_1.jsonl") == groups[:1]
     run.close()
+
+
+def test_forests_of_older_runs_are_read(tmp_path: Path) -> None:
+    row = group_to_json(forest(1))
+    for turn in row["turns"]:
+        del turn["recalled"]
+    old = group_from_json(json.loads(json.dumps(row)))
+    assert [turn.recalled for turn in old.turns] == [None] * 4
+    assert [turn.action for turn in old.turns] == [turn.action for turn in forest(1).turns]
 
 
 def test_metrics_are_cut_back_to_where_a_checkpoint_was_taken(tmp_path: Path) -> None:

@@ -59,13 +59,11 @@ class Plays:
         self.group_size = stage.group_size or settings.group_size
         self.pool: list[Group] = []
 
-    async def fill(self, steps: int) -> list[Group]:
-        """Play the pool, or as much of it as `steps` can use. From the stage's first seeds, so that a resumed run
-        plays the same pool again."""
+    async def fill(self) -> list[Group]:
+        """Play the pool. From the stage's first seeds, so that a resumed run plays the same pool again."""
         self.sampler = self._new_sampler()
-        size = min(self.stage.pool, steps * self.batch_size)
-        log.info("stage %s: plays the %d groups that it learns from", self.stage.name, size)
-        self.pool = await self._play(size, self.stage.name, hash((self.seed, -1)))
+        log.info("stage %s: plays the %d groups that it learns from", self.stage.name, self.stage.pool)
+        self.pool = await self._play(self.stage.pool, self.stage.name, hash((self.seed, -1)))
         return self.pool
 
     async def groups(self, step: int, step_in_stage: int) -> list[Group]:

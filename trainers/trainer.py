@@ -161,7 +161,7 @@ class Trainer:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """An engine that shares the learner's weights stands still, and so do episodes' deadlines."""
-        if not self.parts.engine.shares_weights:
+        if not (self.parts.engine.shares_weights and self.settings.max_staleness):
             yield
             return
         engine = cast(SharesWeights, self.parts.engine)
@@ -181,7 +181,7 @@ class Trainer:
     async def _step(self, stage: Stage, play: Plays, batches: Ahead) -> dict[str, Any]:
         started, sampled = time.monotonic(), self.parts.manager.sampling.seconds
         if stage.pool and not play.pool:
-            self.parts.log.forests(f"pool_{stage.name}", (await play.fill(batches.end))[:64])
+            self.parts.log.forests(f"pool_{stage.name}", (await play.fill())[:64])
         groups = await batches.groups(self.progress.step_in_stage)
         if not stage.pool:
             self.parts.log.forests(f"step_{self.progress.step + 1}", groups)

@@ -60,7 +60,7 @@ class Ray:
         """Of all actors together."""
         return self.workers * self.worker.cpus + self.engines * self.engine.cpus + self.learner.cpus
 
-    def open(self, settings: Settings, peers: Peers) -> AbstractAsyncContextManager[Policy]:
+    def open(self, settings: Settings, peers: Peers, learns: bool) -> AbstractAsyncContextManager[Policy]:
         """See `Cluster`. Raises ConfigError where ray is not installed or no cluster answers, and ClusterError
         where it has no room."""
         self._check(settings, peers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,9 @@ from agentgym.clusters.replica import POLICY, Facts
 from agentgym.engine import Sample, Sampling
 from agentgym.errors import EngineError
 from agentgym.types import Tokens
+
+DEADLY = 3
+"""Replicas lost to one request after which it is the request that kills."""
 
 
 class Routes:
@@ -88,14 +92,18 @@ class RoutedEngine:
         return scored
 
     async def _ask(self, method: str, session: str | None, parent: str | None, *arguments: Any) -> Any:
-        while True:
+        for losses in itertools.count(1):
             number = await self.routes.choose(session, parent)
             replica = self.routes.replicas[number]
             self.routes.asked[number] += 1
             try:
                 return await answer(getattr(replica, method).remote(self.speaker, *arguments))
-            except Lost:
+            except Lost as error:
                 self.routes.lose(number, replica)
+                if losses == DEADLY:
+                    raise EngineError(
+                        f"{losses} engine replicas in a row were lost to one request: {error}"
+                    ) from error
             finally:
                 self.routes.asked[number] -= 1
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Single:
     """One process, or those that torchrun has started; none besides but those that tools and engines have."""
 
-    def open(self, settings: Settings, peers: Peers) -> AbstractAsyncContextManager[Policy]:
+    def open(self, settings: Settings, peers: Peers, learns: bool) -> AbstractAsyncContextManager[Policy]:
         """See `Cluster`."""
-        return opening.open_here(settings, peers)
+        return opening.open_here(settings, peers, learns)
 
     async def train(self, settings: Settings, path: Path, reporter: Reporter, peers: Peers) -> dict[str, Any]:
         """See `Cluster`."""

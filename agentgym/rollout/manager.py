@@ -94,9 +94,11 @@ class Manager:
         self.parked: dict[str, Walk] = {}
         self.sampling = Busy()
         self._deadlines: dict[str, asyncio.Timeout] = {}
+        self._holds = 0
+        self._left: dict[asyncio.Timeout, float] = {}  # what deadlines that stand still have
         self._tallies: dict[str, Counter[Outcome]] = defaultdict(Counter)  # by group, as are the next
         self._errors: dict[str, str] = {}
-        self._told: Counter[Outcome] = Counter()
+        self._told: dict[str, Counter[Outcome]] = {}  # one for all groups of a run
         self._pool: Pool | None = None
         self._runs = 0  # under way; they share the pool
         self._gate = Lockstep() if self.guard.deterministic else None
@@ -122,8 +124,8 @@ class Manager:
         groups = [Group(group_id, task) for group_id, task in tasks]
         ids = {group.id for group in groups}
         size = sys.maxsize if self._gate else self.guard.concurrency  # the gate waits for all that have begun
-        if not self._runs:
-            self._told.clear()
+        told: Counter[Outcome] = Counter()
+        self._told |= dict.fromkeys(ids, told)
         self._pool = self._pool or Pool(size)
         self._runs += 1
         try:
@@ -138,6 +140,8 @@ class Manager:
                 self._pool = None
             outcomes = sum((self._tallies.pop(i) for i in ids & {*self._tallies}), Counter[Outcome]())
             errors = [self._errors.pop(group.id) for group in groups if group.id in self._errors]
+            for each in ids:
+                del self._told[each]
         return Played(groups, outcomes, next(iter(errors), ""))
 
     async def play(
@@ -257,7 +261,7 @@ class Manager:
     @asynccontextmanager
     async def _deadline(self, name: str) -> AsyncIterator[None]:
         """The episode's. Raises TimeoutError that says so."""
-        deadline = self._deadlines[name] = asyncio.timeout(self.guard.episode_timeout)
+        deadline = self._deadlines[name] = asyncio.timeout(None if self._holds else self.guard.episode_timeout)
         try:
             async with deadline:
                 yield
@@ -287,10 +291,11 @@ class Manager:
     def _record(self, walk: Walk, error: Exception, last: bool) -> None:
         outcome = classify(error)
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        self._told[outcome] += 1
-        if self._told[outcome] <= TOLD:
+        told = self._told[walk.group.id]
+        told[outcome] += 1
+        if told[outcome] <= TOLD:
             log.warning("episode %s: %s (%s)%s", walk.name, outcome, reason, "" if last else "; trying again")
-        if self._told[outcome] == TOLD:
+        if told[outcome] == TOLD:
             log.warning("more episodes that end in %s are counted, and not told of one by one", outcome)
         log.debug("episode %s", walk.name, exc_info=error)
         self._errors.setdefault(walk.group.id, f"{outcome} ({reason})")
@@ -299,18 +304,24 @@ class Manager:
 
     @contextmanager
     def deadlines_stopped(self) -> Iterator[None]:
-        """The deadlines of episodes stand still: it is not them that take long meanwhile."""
+        """The deadlines of episodes stand still, also of those that begin: it is not them that take long."""
         loop = asyncio.get_running_loop()
-        begun = loop.time()
-        stopped = [(*item, when) for item in self._deadlines.items() if (when := item[1].when()) is not None]
-        for _, deadline, _ in stopped:
-            deadline.reschedule(None)
+        if not self._holds:
+            self._left = {each: when - loop.time() for each in self._running_deadlines() if (when := each.when())}
+            for deadline in self._left:
+                deadline.reschedule(None)
+        self._holds += 1
         try:
             yield
         finally:
-            for name, deadline, when in stopped:
-                if self._deadlines.get(name) is deadline:
-                    deadline.reschedule(when + loop.time() - begun)
+            self._holds -= 1
+            if not self._holds:
+                for deadline in self._running_deadlines():
+                    left = self._left.get(deadline, self.guard.episode_timeout)
+                    deadline.reschedule(loop.time() + left)
+
+    def _running_deadlines(self) -> list[asyncio.Timeout]:
+        return [each for each in self._deadlines.values() if not each.expired()]
 
     def oldest(self) -> tuple[str, float] | None:
         """Name and age in seconds of the episode that has run longest."""

@@ -61,27 +61,71 @@ async def test_an_episode_that_takes_too_long_is_told_which_limit_it_met(manager
     assert "not over after 0.5 s (episode_timeout)" in turn.info["error"]
 
 
-async def test_deadlines_stand_still_while_nobody_is_sampled_for(
-    manager: Make, moody: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    env, loop, skipped = moody({"slow": "hang"}), asyncio.get_running_loop(), [0.0]
+@pytest.fixture
+async def skip(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets so many seconds go by at once."""
+    loop, skipped = asyncio.get_running_loop(), [0.0]
     now = loop.time
     monkeypatch.setattr(loop, "time", lambda: now() + sum(skipped))
-    played = manager(env, retries=0, episode_timeout=60)
-    playing = asyncio.ensure_future(play(played, "slow"))
+    return skipped.append
 
-    async def goes_on() -> bool:
+
+async def until(happened: Callable[[], Any]) -> None:
+    while not happened():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_deadlines_stand_still_while_nobody_is_sampled_for(
+    manager: Make, moody: Any, skip: Callable[[float], None]
+) -> None:
+    env = moody({"slow": "hang", "later": "hang"})
+    played = manager(env, retries=0, episode_timeout=60)
+
+    async def hanging(count: int) -> bool:
         for _ in range(20):
             await asyncio.sleep(0)
-        return not playing.done() and bool(played.running)
+        return len(played.running) == count
 
-    while not env.hanging:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    first = asyncio.ensure_future(play(played, "slow"))
+    await until(lambda: env.hanging)
     with played.deadlines_stopped():
-        skipped.append(1000)
-        assert await goes_on()
-    assert await goes_on(), "it has what was left of its time"
-    skipped.append(1000)
+        with played.deadlines_stopped():
+            second = asyncio.ensure_future(play(played, "later"))
+            await until(lambda: len(env.hanging) == 2)
+            skip(1000)
+        assert await hanging(2)
+    assert await hanging(2), "they have what was left of their time, and all of it"
+    skip(1000)
+    assert outcomes((await first)["slow"]) == outcomes((await second)["later"]) == [Outcome.TOOL_TIMEOUT]
+
+
+async def test_an_episode_that_is_being_cut_off_is_left_to_it(
+    manager: Make, moody: Any, skip: Callable[[float], None]
+) -> None:
+    begun, cut, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class TakesItsTime(moody):  # type: ignore[misc]
+        def make(self, services: Any) -> Any:
+            env = super().make(services)
+
+            async def act(action: str) -> Any:
+                begun.set()
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    cut.set()
+                    await ended.wait()
+
+            env.act = act
+            return env
+
+    played = manager(TakesItsTime(), retries=0, episode_timeout=60)
+    playing = asyncio.ensure_future(play(played, "slow"))
+    await begun.wait()
+    skip(1000)
+    await cut.wait()
+    with played.deadlines_stopped():
+        ended.set()
     assert outcomes((await playing)["slow"]) == [Outcome.TOOL_TIMEOUT]
 
 
@@ -111,8 +155,10 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_its_numbers(manager: M
 
 
 async def test_many_failures_are_told_of_a_few_times_in_each_batch(manager: Make, moody: Any, caplog: Any) -> None:
-    env = moody(dict.fromkeys("abcdefgh", "raise") | {"long": "prompt"})
-    played = manager(env, retries=0, max_error_frac=1)
+    env = moody(dict.fromkeys("abcdefgh", "raise") | {"long": "prompt", "other": "hang"})
+    played = manager(env, retries=0, max_error_frac=1, episode_timeout=600)
+    beside = asyncio.ensure_future(play(played, "other"))
+    await until(lambda: env.hanging)
     for _ in range(2):
         caplog.clear()
         await play(played, *"abcdefgh", "long", "fine")
@@ -120,6 +166,8 @@ async def test_many_failures_are_told_of_a_few_times_in_each_batch(manager: Make
         assert caplog.text.count("database is on fire") == 5
         assert caplog.text.count("more episodes that end in env_error are counted") == 1
         assert caplog.text.count("engine_error") == 1
+    beside.cancel()
+    await asyncio.wait([beside])
 
 
 async def test_too_many_failures_stop_the_run_and_name_the_first(manager: Make, moody: Any) -> None:
