@@ -84,8 +84,8 @@ def check_resumed(stored: Path, settings: Settings) -> None:
     """Raises ConfigError where a run would go on as another than it was begun as. stored: its config.toml."""
     begun, told = read_toml(stored, "run"), to_table(settings)
     for key in FIXED:
-        before, now = _fixed(key, begun.get(key)), _fixed(key, told[key])
-        if before not in (None, now):
+        before, now = (_fixed(key, table.get(key)) for table in (begun, told))
+        if key in begun and before != now:
             raise ConfigError(
                 f"resume: {stored.parent} was begun with {key}={before}, not {now}; a new run can start from its "
                 f"weights: model={stored.parent}"

@@ -264,4 +264,4 @@ def test_a_run_does_not_go_on_as_another(tmp_path: Path, told: dict[str, Any], c
     RunLog(tmp_path / "mine", to_table(resolve_settings(first, [])), resume=False).close()
     with pytest.raises(ConfigError, match=complaint):
         resolve_settings({**place, "resume": True, **told}, [])
-    resolve_settings({**place, "resume": True, "env": {"max_turns": 4}}, [])
+    resolve_settings({**place, "resume": True, "env": {"max_turns": 4}, "lora": {"alpha": 8}}, [])
