@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agentgym.engines.calls import Request
+from agentgym.engines.request import Request
 from agentgym.engines.sampling import Shaping
 
 

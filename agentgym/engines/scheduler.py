@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from agentgym.engine import Sample, Sampling
 from agentgym.engines.attention import DecodeAttention, ExtendAttention, Span
-from agentgym.engines.calls import Request
 from agentgym.engines.decode_rows import Rows
 from agentgym.engines.kv_cache import KVCache
 from agentgym.engines.prompts import checked_ids, eos_ids, longest, sample_limit
-from agentgym.engines.residents import Slots
+from agentgym.engines.request import Request
 from agentgym.engines.sampling import describe, draw
+from agentgym.engines.slots import Slots
 from agentgym.engines.stop import token_bytes
 from agentgym.errors import EngineError
 from agentgym.models.choose_decoder import choose_decoder

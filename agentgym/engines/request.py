@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from agentgym.engine import Sample, Sampling
-from agentgym.engines.residents import Resident
+from agentgym.engines.slots import Resident
 from agentgym.engines.stop import StopFinder
 from agentgym.types import Tokens
 
