@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentgym.engine import Sample, Sampling
 from agentgym.engines.agreement import dtype_of
+from agentgym.engines.bound import Bound
 from agentgym.engines.exported import Exported
 from agentgym.engines.prompts import checked_ids, eos_ids, longest, sample_limit
 from agentgym.engines.stop import StopFinder, token_bytes
@@ -59,6 +60,7 @@ class VllmEngine:
             others = multiprocessing.active_children()
             self._llm = self._start(model)
             self._processes = [each for each in multiprocessing.active_children() if each not in others]
+            self._bound = Bound([each.pid for each in self._processes if each.pid])
         except BaseException:
             self._exported.close()
             raise
@@ -188,6 +190,7 @@ class VllmEngine:
             self._llm = None  # at the interpreter's end it could not clean up any more
             for process in self._processes:
                 await asyncio.to_thread(process.join, ENDING)
+            await asyncio.to_thread(self._bound.close)
             self._exported.close()
 
     def _parameters(self, sampling: Sampling, limit: int) -> Any:

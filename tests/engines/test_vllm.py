@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -24,6 +25,7 @@ from agentgym.engines.memory_folder import SHARED
 from agentgym.errors import EngineError
 from agentgym.models import nano
 from agentgym.models.load import Lora, load_policy
+from tests.living import living
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: .ci/install_vllm FOLDER"),
@@ -44,6 +46,22 @@ async def started(model: Any, tokenizer: Any) -> AsyncIterator[Any]:
         yield engine
     finally:
         await engine.close()
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from agentgym.checks.leftovers import descendants
+from agentgym.config import build
+from agentgym.models import nano
+
+async def main():
+    build("engine", {"name": "vllm", "max_len": 512}).start(nano.model(0), nano.tokenizer())
+    print(*descendants(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
 
 
 def folders() -> set[Path]:
@@ -121,3 +139,16 @@ async def test_its_death_fails_what_was_asked_and_what_is_asked_later() -> None:
             await asyncio.wait_for(engine.sample([5, 6, 7], Sampling(max_tokens=2)), 60)
     with pytest.raises(EngineError, match="closed"):
         await engine.sample([5, 6, 7], Sampling(max_tokens=2))
+
+
+async def test_none_of_its_processes_outlives_who_was_killed(tmp_path: Path) -> None:
+    script, said = tmp_path / "killed.py", tmp_path / "said"
+    script.write_text(KILLED)
+    with said.open("w") as out:
+        process = await asyncio.create_subprocess_exec(sys.executable, str(script), stdout=out)
+        assert await process.wait() == -signal.SIGKILL
+    pids = [int(pid) for pid in said.read_text().splitlines()[-1].split()]
+    assert len(pids) > 1
+    async with asyncio.timeout(60):
+        while any(living(pid) for pid in pids):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)

@@ -1,0 +1,46 @@
+"""What is bound to a process ends with it, also where it is killed."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from agentgym.engines.bound import Bound
+
+STARTS = """
+import os, signal, subprocess, sys
+from agentgym.engines.bound import Bound
+helper = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL)
+bound = Bound([helper.pid])
+print(helper.pid, flush=True)
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1] == "closes":
+    bound.close()
+    assert helper.wait() == -signal.SIGKILL
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("killed", -signal.SIGKILL), ("closes", 0), ("forgets", 0)])
+def test_it_ends_with_who_started_it(end: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", STARTS, end], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    try:
+        helper = os.pidfd_open(int(done.stdout))
+    except ProcessLookupError:
+        return
+    assert select.select([helper], [], [], 30)[0], "it goes on"
+    os.close(helper)
+
+
+def test_who_has_ended_before_is_not_missed() -> None:
+    helper = subprocess.Popen(["sleep", "1000"])
+    bound = Bound([helper.pid])
+    helper.kill()
+    helper.wait()
+    bound.close()
