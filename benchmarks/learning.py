@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="seeds trained at the same time")
-    parser.add_argument("--threads", type=int, default=2, help="torch threads of each")
+    parser.add_argument("--threads", type=int, help="torch threads of each; the processors, shared out")
     parser.add_argument("--causal", action="store_true")
     parser.add_argument("--call-cost", type=float, default=0.0)
     parser.add_argument("--countdown", type=Path)
@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, help="keep the runs here")
     parser.add_argument("words", nargs="*", help="key=value for `agentgym train`")
     options = parser.parse_args()
+    options.threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
     folder = options.output_dir or Path(tempfile.mkdtemp(prefix="learning-"))
     with ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(lambda seed: one_seed(folder, seed, options), range(options.seeds)))
