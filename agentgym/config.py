@@ -133,6 +133,11 @@ def _check_keys(cls: type[Any], table: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"{where}: unknown key {key!r}: {hint or did_you_mean(key, known)}")
         if isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
             _check_keys(hints[key], value, f"{where}.{key}")
+        member: Any = next(iter(get_args(hints[key])), None)
+        if isinstance(value, list) and isinstance(member, type) and dataclasses.is_dataclass(member):
+            for number, each in enumerate(value):
+                if isinstance(each, Mapping):
+                    _check_keys(member, each, f"{where}.{key}.{each.get('name', number)}")
 
 
 def _deeper(cls: type[Any], table: Mapping[str, Any], key: str) -> str:

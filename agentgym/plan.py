@@ -109,7 +109,7 @@ def _ends(model: Any) -> tuple[Any, Any]:
 class Plan:
     """Of one GPU, in bytes: learner, engine (weights of its own), cache (room for keys and values; below 0 where
     there is none). sequences: of full length that the cache holds. sampled, trained: tokens a second over all
-    GPUs. step: seconds."""
+    GPUs. step: seconds. lighter: settings, not made yet, that take less memory."""
 
     learner: dict[str, float]
     engine: float
@@ -118,6 +118,7 @@ class Plan:
     sampled: float
     trained: float
     step: float
+    lighter: tuple[str, ...]
 
     @property
     def fits(self) -> bool:
@@ -160,6 +161,10 @@ def learner_bytes(shape: Shape, settings: Settings, gpus: int) -> dict[str, floa
 def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dict[str, Any]) -> Plan:
     """engine: its name, and fields of which tensor_parallel_size, max_len, max_sequences and
     gpu_memory_utilization count. Without max_len, prompt and tools say as much as the policy may."""
+    if engine.get("name") == "openai":
+        raise ConfigError(
+            "plan: with engine=openai it is the server's GPUs that sample; plan engine=torch to learn"
+        )
     parallel = int(engine.get("tensor_parallel_size", 1))
     if gpus % parallel:
         raise ConfigError(f"engine.tensor_parallel_size={parallel} does not divide gpus={gpus}")
@@ -186,4 +191,16 @@ def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dic
     trained = gpus * gpu.flops * 1e12 * OF_FLOPS / (2 * passes * shape.parameters)
     sampled = replicas * together / tick
     tokens = episodes * settings.max_completion_tokens
-    return Plan(learner, own, cache, sequences, sampled, trained, tokens / sampled + tokens / trained)
+    parts = (tokens / sampled, tokens / trained)
+    step = max(parts) if settings.max_staleness else sum(parts)
+    return Plan(learner, own, cache, sequences, sampled, trained, step, _lighter(settings))
+
+
+def _lighter(settings: Settings) -> tuple[str, ...]:
+    said = {
+        "shard=true on several GPUs": settings.shard,
+        "gradient_checkpointing=true": settings.gradient_checkpointing,
+        "lora.rank=16": settings.lora.rank,
+        "a lower microbatch_tokens": False,
+    }
+    return tuple(text for text, already in said.items() if not already)

@@ -22,8 +22,8 @@ FOR_ANY_MODEL = "grpo"
 PLACE = ("output_dir", "run_name", "resume")
 """Settings that say which run is meant."""
 
-FIXED = ("model", "env", "lora", "optimizer")
-"""Settings that a run's checkpoints depend on."""
+FIXED = ("recipe", "model", "env", "lora", "optimizer")
+"""Settings that make a run the one it is, and that its checkpoints depend on."""
 
 BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
 """Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""

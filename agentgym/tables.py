@@ -115,10 +115,6 @@ def rate(success: float, interval: tuple[float, float]) -> str:
     return f"{success:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-LIGHTER = "shard=true on several GPUs, gradient_checkpointing=true, lora.rank=16, a lower microbatch_tokens"
-"""Settings that save memory."""
-
-
 def plan_table(model: str, shape: Shape, plan: Plan, hardware: Hardware) -> Table:
     """What `agentgym plan` prints."""
     from rich.table import Table
@@ -136,7 +132,7 @@ def plan_table(model: str, shape: Shape, plan: Plan, hardware: Hardware) -> Tabl
         out.add_row("engine: keys and values", f"no room: {_gib(-plan.cache)} are lacking")
     else:
         out.add_row("engine: keys and values", f"{_gib(plan.cache)}: less than one whole sequence")
-    verdict = "it fits" if plan.fits else f"IT DOES NOT FIT; {LIGHTER} take less"
+    verdict = "it fits" if plan.fits else f"IT DOES NOT FIT; less is taken by {', '.join(plan.lighter)}"
     out.add_row(f"of each {hardware.gpu}'s", f"{hardware.card.memory:g} GiB: {verdict}")
     if plan.fits:
         out.add_section()

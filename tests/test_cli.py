@@ -52,6 +52,8 @@ UNKNOWN = [
         "env.tasks=ariht",
         "unknown tasks 'ariht': did you mean 'arith'? Known: arith, countdown, fictional, file, functions",
     ),
+    ("stages.rl.stepz=5", "settings.stages.rl: unknown key 'stepz': did you mean 'steps'?"),
+    ("stages.rl.learning_rate=1", "settings.stages.rl: unknown key 'learning_rate': did you mean 'lr'?"),
     ("recipe=gpro", "unknown recipe 'gpro': did you mean 'grpo'? Known: aepo, arpo, "),
     ("engine=toch", "unknown engine 'toch': did you mean 'torch'? Known: "),
     ("stages.rll.lr=1", "unknown stage 'rll': did you mean 'rl'? Known: cold_start, rl"),

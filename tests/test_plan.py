@@ -85,7 +85,22 @@ def test_an_engine_has_the_learners_weights_or_a_share_of_its_own() -> None:
     assert torch_.cache == pytest.approx(0.92 * 80 * GIB - sum(torch_.learner.values()))
 
 
+def test_beside_rollouts_a_step_takes_as_long_as_the_longer_part() -> None:
+    turns, beside = (
+        make_plan(QWEN_7B, settings(shard=True, max_staleness=n), find_gpu("H200"), 8, {"name": "vllm"}).step
+        for n in (0, 1)
+    )
+    assert turns / 2 <= beside < turns
+
+
+def test_advice_is_what_was_not_said_yet() -> None:
+    alone = make_plan(QWEN_7B, settings(gradient_checkpointing=True), find_gpu("L4"), 1, {})
+    assert alone.lighter == ("shard=true on several GPUs", "lora.rank=16", "a lower microbatch_tokens")
+
+
 def test_what_cannot_be_is_said() -> None:
+    with pytest.raises(ConfigError, match="it is the server's GPUs that sample"):
+        make_plan(QWEN_7B, settings(), find_gpu("H100"), 1, {"name": "openai"})
     with pytest.raises(ConfigError, match=r"gpu=H10: .*H100"):
         find_gpu("H10")
     with pytest.raises(ConfigError, match="tensor_parallel_size=3 does not divide gpus=8"):

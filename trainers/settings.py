@@ -49,6 +49,12 @@ class Stage:
     pool: int = 0
     agents: list[str] = field(default_factory=list)
 
+    also_called: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("n", "num_generations"), "group_size"),
+        **{"learning_rate": "lr", "max_steps": "steps", "loss": "losses", "algorithm": "losses"},
+    }
+    """As in Settings."""
+
     def __post_init__(self) -> None:
         if not self.losses:
             raise ValueError(f"stage {self.name!r} has no losses: nothing would be learned")

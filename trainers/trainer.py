@@ -110,7 +110,8 @@ class Trainer:
             if self.peers.size == 1:  # others may be elsewhere: they go on from the last checkpoint
                 await self._save()
             newest = checkpoint.latest(self.parts.log.checkpoints)
-            logger.info("resume=true goes on from %s", newest.name if newest else "the beginning: see save_every")
+            where = newest.name if newest else "the beginning: see save_every"
+            logger.info("resume=true run_name=%s goes on from %s", self.parts.log.checkpoints.parent.name, where)
             raise
         return self.progress.evaluations
 

@@ -56,6 +56,8 @@ def draw_from(
     """All that belong to `split`, in their order, for None; else in random order, each once before any comes
     twice. Tasks of the same `together` belong to the same split. Raises TaskError when there are none. name: where
     they come from."""
+    if not every:
+        raise TaskError(f"{name}: there are no tasks in it")
     rows = [task for task in every if in_split(together(task), split, holdout)]
     if not rows:
         raise TaskError(

@@ -205,7 +205,7 @@ def test_whoever_is_asked_to_end_ends_as_if_interrupted(runs: Runs) -> None:
     ended = runs.run("ended", "save_every=0", stop=(PLAY, 20, signal.SIGTERM))
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "resume=true goes on from step_5" in ended.stderr
+    assert "resume=true run_name=ended goes on from step_5" in ended.stderr
     (line,) = [line for line in ended.stdout.splitlines() if line.startswith("descendants")]
     assert not [pid for pid in line.split()[1:] if Path("/proc", pid).exists()]
     runs.finish("ended", "resume=true")
@@ -253,6 +253,7 @@ def test_what_is_said_at_a_resume_may_be_of_the_runs_own_recipe_alone(tmp_path: 
     ("told", "complaint"),
     [
         ({"model": "micro"}, "mine was begun with model=nano, not micro"),
+        ({"recipe": "retool"}, "mine was begun with recipe=grpo, not retool"),
         ({"env": "maze"}, "mine was begun with env=retool, not maze"),
         ({"optimizer": "muon"}, "mine was begun with optimizer=adamw, not muon"),
         ({"lora": {"rank": 4}}, "mine was begun with lora="),
