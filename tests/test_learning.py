@@ -40,7 +40,7 @@ def evaluate(run: Path, *words: str) -> dict[str, Any]:
 
 def test_it_learns(run: Path) -> None:
     rows = {row["evaluation"]: row for row in read_metrics(run) if "evaluation" in row}
-    assert rows["cold_start"]["eval/success"] <= 0.6
+    assert rows["cold_start"]["eval/success"] <= 0.7
     assert evaluate(run)["success"] >= 0.8
 
 

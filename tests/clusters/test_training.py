@@ -189,7 +189,7 @@ def test_the_main_job_learns_what_it_learns_without_losses(run: Callable[..., Ru
     for step in range(501, 601):
         groups = read_forests(mine.path / "rollouts" / f"step_{step}.jsonl")
         assert [group.id for group in groups] == [f"s{step}-{i}" for i in range(32)]
-    assert success(mine, "rl") >= 0.85  # of 256 tasks; five seeds in one process end between 0.88 and 0.99
+    assert success(mine, "rl") >= 0.85  # of 256 tasks; five seeds in one process end between 0.97 and 0.99
 
 
 def test_the_machine_of_the_learner_is_lost(run: Callable[..., Run], machines: Machines) -> None:
