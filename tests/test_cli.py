@@ -150,6 +150,12 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     assert "--save file/out.jsonl" in complaint(tmp_path, "eval", "-n", "1", "--save", "file/out.jsonl")
 
 
+def test_the_command_alone_tells_what_there_is(tmp_path: Path) -> None:
+    done = agentgym(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "train" in done.stdout
+
+
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "config.toml").write_text("seed = 3\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -66,9 +66,9 @@ def test_who_does_not_learn_has_no_second_copy_on_a_gpu(monkeypatch: pytest.Monk
 async def test_what_cannot_be_trained_is_refused_at_once(
     tmp_path: Path, told: dict[str, Any], complaint: str
 ) -> None:
-    settings = resolve_settings({**told, "output_dir": str(tmp_path / "runs")}, [])
+    settings, nobody = resolve_settings({**told, "output_dir": str(tmp_path / "runs")}, []), cast(Any, None)
     with pytest.raises(ConfigError, match=complaint):
-        await train(settings, None)  # type: ignore[arg-type]
+        await train(settings, nobody)
     assert not (tmp_path / "runs").exists()
 
 

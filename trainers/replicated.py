@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -60,9 +61,9 @@ class Replicated:
         return more
 
 
-def _master(narrow: Tensor) -> Tensor:
+def _master(narrow: Any) -> Tensor:
     """A copy in float32, which takes the weight's gradients over as soon as they are known."""
-    master = narrow.detach().float()
+    master: Tensor = narrow.detach().float()
 
     def take(weight: Tensor) -> None:
         assert weight.grad is not None
@@ -70,7 +71,7 @@ def _master(narrow: Tensor) -> Tensor:
         master.grad = wide if master.grad is None else master.grad.add_(wide)
         weight.grad = None
 
-    narrow.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
+    narrow.register_post_accumulate_grad_hook(take)
     return master
 
 

@@ -44,3 +44,4 @@ def test_who_has_ended_before_is_not_missed() -> None:
     helper.kill()
     helper.wait()
     bound.close()
+    assert bound._watch.returncode == 0

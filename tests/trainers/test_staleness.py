@@ -7,7 +7,7 @@ import importlib
 import random
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -185,7 +185,7 @@ async def test_the_learner_does_all_that_takes_long_beside_what_is_played(
     credit = [*rl["credit"], "truncated_importance"]
     told = {**TINY, "deterministic": False, "max_staleness": 1, "output_dir": str(tmp_path), "save_every": 2}
     told |= {"dtype": "float64", "engine": engine, "stages": [{**rl, "credit": credit}]}
-    path_of_run, _ = await train(resolve_settings(told, []), Quiet())  # type: ignore[arg-type]
+    path_of_run, _ = await train(resolve_settings(told, []), cast(Any, Quiet()))
     assert len(calls) >= 2
     assert all(calls)
     if engine == "torch":
