@@ -15,7 +15,8 @@ from agentgym.engines.bound import Bound
 STARTS = """
 import os, signal, subprocess, sys
 from agentgym.engines.bound import Bound
-helper = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+helper = subprocess.Popen(["sleep", "1000"], start_new_session=True, **quiet)
 bound = Bound([helper.pid])
 print(helper.pid, flush=True)
 if sys.argv[1] == "killed":
