@@ -73,7 +73,7 @@ async def test_it_keeps_every_promise_of_an_engine() -> None:
     results = await check_engine(build("engine", CONFIG), nano.model(0), nano.tokenizer())
     assert len(results) == 12
     assert [f"{result.name}: {result.detail}" for result in results if not result.ok] == []
-    assert folders() == before
+    assert folders() <= before  # those of killed processes go too, once somebody needs room
 
 
 async def test_adapters_are_loaded_and_each_sample_ends_with_those_it_began_with() -> None:
