@@ -1,14 +1,15 @@
-"""Processes of a library that end with this one, however it ends; killed, it would leave them behind."""
+"""What ends with this process, however it ends: processes of a library, and a folder that lies in memory."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 WATCH = """
-import os, signal, sys
-watched = [os.pidfd_open(int(pid)) for pid in sys.argv[1:]]
+import os, shutil, signal, sys
+watched = [os.pidfd_open(int(pid)) for pid in sys.argv[2:]]
 print(flush=True)
 sys.stdin.read()  # until who holds the other end is gone
 for process in watched:
@@ -16,15 +17,16 @@ for process in watched:
         signal.pidfd_send_signal(process, signal.SIGKILL)
     except ProcessLookupError:
         pass
+shutil.rmtree(sys.argv[1], ignore_errors=True)
 """
 
 
 class Bound:
-    """A process that waits for the end of this one, and kills those that are not over by then."""
+    """A process that waits for the end of this one, then kills those that are not over and removes the folder."""
 
-    def __init__(self, pids: Sequence[int]) -> None:
+    def __init__(self, pids: Sequence[int], folder: Path) -> None:
         self._watch = subprocess.Popen(
-            [sys.executable, "-S", "-c", WATCH, *map(str, pids)],
+            [sys.executable, "-S", "-c", WATCH, str(folder), *map(str, pids)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for us
@@ -33,5 +35,5 @@ class Bound:
         self._watch.stdout.readline()
 
     def close(self) -> None:
-        """Kill them now, as far as they are there."""
+        """Do so now."""
         self._watch.communicate()

@@ -60,7 +60,7 @@ class VllmEngine:
             others = multiprocessing.active_children()
             self._llm = self._start(model)
             self._processes = [each for each in multiprocessing.active_children() if each not in others]
-            self._bound = Bound([each.pid for each in self._processes if each.pid])
+            self._bound = Bound([each.pid for each in self._processes if each.pid], self._exported.root)
         except BaseException:
             self._exported.close()
             raise
