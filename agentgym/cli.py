@@ -86,8 +86,8 @@ def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> Non
 def evaluate(
     words: tuple[str, ...], files: tuple[Path, ...], n: int | None, samples: int, save: Path | None, as_json: bool
 ) -> None:
-    """Evaluate a policy: agentgym eval env=retool model=runs/mine/checkpoints/step_150 -k 4"""
-    settings = _settings(words, files)
+    """Evaluate a policy: agentgym eval model=runs/mine/checkpoints/step_150 -k 4, or any with env=NAME"""
+    settings = _settings(words, files, plays=True)
     from agentgym import run
     from agentgym.console import Console
 
@@ -116,7 +116,7 @@ def evaluate(
 @click.option("--demo", is_flag=True, help="Let the environment's scripted policy play.")
 def rollout(words: tuple[str, ...], files: tuple[Path, ...], n: int, demo: bool) -> None:
     """Play episodes and print them: agentgym rollout env=retool --demo"""
-    settings = _settings(words, files, slips=not demo)
+    settings = _settings(words, files, slips=not demo, plays=True)
     from agentgym import run
     from agentgym.console import Console
 
@@ -290,11 +290,13 @@ def doctor() -> None:
     sys.exit(diagnose())
 
 
-def _settings(words: tuple[str, ...], files: tuple[Path, ...], *, slips: bool = True) -> Settings:
+def _settings(
+    words: tuple[str, ...], files: tuple[Path, ...], *, slips: bool = True, plays: bool = False
+) -> Settings:
     from agentgym.config import parse_overrides
     from agentgym.run import resolve_settings
 
-    return resolve_settings(parse_overrides(words), list(files), slips=slips)
+    return resolve_settings(parse_overrides(words), list(files), slips=slips, plays=plays)
 
 
 def _make_room(file: Path) -> None:

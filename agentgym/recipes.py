@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from agentgym.config import convert, merge, read_toml, to_table
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.models import nano
-from agentgym.trainers.checkpoint import model_path
+from agentgym.trainers.checkpoint import config_of_run, model_path
 from agentgym.trainers.settings import Settings, Stage
+
+logger = logging.getLogger(__name__)
 
 STAGES_OWN = {"max_steps": "steps", "batch_size": "batch_size", "group_size": "group_size", "lr": "lr"}
 """Settings that stages may have for themselves, and what these call them."""
@@ -25,6 +28,9 @@ PLACE = ("output_dir", "run_name", "resume")
 FIXED = ("recipe", "model", "env", "lora", "optimizer")
 """Settings that make a run the one it is, and that its checkpoints depend on."""
 
+PLAYING = ("env", "partners", "max_completion_tokens", "temperature", "eval_temperature", "top_p", "top_k")
+"""Settings that a checkpoint is played with as it was in its own run, where nobody says what it is to play."""
+
 BRANCHING = ("initial_rollouts", "beam_size", "branch_probability", "entropy_weight")
 """Settings of the rollout `entropy_branching`, under the names that ARPO gives them."""
 
@@ -35,17 +41,31 @@ def recipes() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
 
-def find_place(overrides: Mapping[str, Any], files: list[Path]) -> Settings:
+def find_place(layers: Sequence[Mapping[str, Any]]) -> Settings:
     """Where the run is, and nothing else of it: what else there is may be on top of what it was begun with."""
     found: dict[str, Any] = {}
-    for layer in (*(read_toml(file, "config") for file in files), overrides):
+    for layer in layers:
         found |= {key: layer[key] for key in PLACE if key in layer}
     return convert(Settings, found, "settings")
 
 
-def merge_layers(overrides: Mapping[str, Any], files: list[Path], slips: bool) -> Settings:
-    """A recipe, then files, then overrides. Raises ConfigError."""
-    layers = [*(read_toml(file, "config") for file in files), overrides]
+def as_in_its_run(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How a run's checkpoint was played there, as a layer below the others; empty where `model` is none, or where
+    these say what it is to play."""
+    model = next((str(layer["model"]) for layer in reversed(layers) if "model" in layer), "")
+    if any(_names_env(layer) or {"recipe", "tools"} & layer.keys() for layer in layers):
+        return {}
+    file = config_of_run(model)
+    if file is None:
+        return {}
+    begun = read_toml(file, "run")
+    logger.info("%s: played as in its run, env=%s", model, _name(begun["env"]))
+    return {key: begun[key] for key in PLAYING if key in begun}
+
+
+def merge_layers(layers: Sequence[Mapping[str, Any]], slips: bool) -> Settings:
+    """A recipe, then the layers, each on top of the one before. Raises ConfigError."""
+    layers = [*layers]
     recipe = [layer["recipe"] for layer in layers if "recipe" in layer]
     if any("tools" in layer for layer in layers) and not any(map(_names_env, layers)):
         layers.insert(0, {"env": "tool_agent"})
@@ -94,8 +114,8 @@ def check_resumed(stored: Path, settings: Settings) -> None:
 
 def _fixed(key: str, value: Any) -> Any:
     """As far as checkpoints depend on it."""
-    if key == "env" and isinstance(value, Mapping):
-        return value["name"]
+    if key == "env" and value:
+        return _name(value)
     return None if key == "lora" and value and not value["rank"] else value
 
 
@@ -110,8 +130,7 @@ def _own_recipe(layers: Sequence[Mapping[str, Any]]) -> str:
     models = [layer["model"] for layer in layers if "model" in layer]
     if models and _follows_instructions(str(models[-1])):
         return FOR_ANY_MODEL
-    envs = [layer["env"] for layer in layers if _names_env(layer)]
-    name = (envs[-1] if isinstance(envs[-1], str) else str(envs[-1]["name"])) if envs else ""
+    name = next((_name(layer["env"]) for layer in reversed(layers) if _names_env(layer)), "")
     return name if name in recipes() else Settings.recipe
 
 
@@ -128,8 +147,12 @@ def _follows_instructions(model: str) -> bool:
 
 def _rollout(stage: Mapping[str, Any]) -> str:
     """The name of a stage's rollout."""
-    rollout = stage.get("rollout", "")
-    return str(rollout if isinstance(rollout, str) else rollout.get("name"))
+    return _name(stage.get("rollout", ""))
+
+
+def _name(spec: Any) -> str:
+    """Of a component as it is configured."""
+    return str(spec if isinstance(spec, str) else spec.get("name"))
 
 
 def _without_slips(table: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym import parallel
-from agentgym.config import build, to_table
+from agentgym.config import build, read_toml, to_table
 from agentgym.env import TaskSource, trait
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.opening import load_model, open_policy
 from agentgym.parallel import ALONE, Peers
-from agentgym.recipes import check_resumed, check_used, find_place, merge_layers
+from agentgym.recipes import as_in_its_run, check_resumed, check_used, find_place, merge_layers
 from agentgym.trainers.base import TrainsCritic
 from agentgym.trainers.checkpoint import model_path
 from agentgym.trainers.settings import Settings
@@ -31,17 +31,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def resolve_settings(overrides: Mapping[str, Any], files: list[Path], *, slips: bool = True) -> Settings:
+def resolve_settings(
+    overrides: Mapping[str, Any], files: list[Path], *, slips: bool = True, plays: bool = False
+) -> Settings:
     """Recipe, then `-c` files, then overrides; to resume, the run's own settings first. slips: whether the rates
-    of slips that a recipe has for the demonstrations of its cold start count. Raises ConfigError."""
-    place = find_place(overrides, files)
+    of slips that a recipe has for the demonstrations of its cold start count. plays: whether a run's checkpoint
+    plays what it learned, where nobody says what. Raises ConfigError."""
+    layers = [*(read_toml(file, "config") for file in files), overrides]
+    place = find_place(layers)
     stored = run_directory(place) / "config.toml" if place.resume else None
-    begun = [stored] if stored and stored.exists() else []
-    settings = merge_layers(overrides, [*begun, *files], slips)
+    if stored and stored.exists():
+        begun = [read_toml(stored, "config")]
+    else:
+        stored, begun = None, [as_in_its_run(layers)] if plays else []
+    settings = merge_layers([*begun, *layers], slips)
     check_components(settings)
     check_used(overrides, settings.stages)
-    if begun:
-        check_resumed(begun[0], settings)
+    if stored:
+        check_resumed(stored, settings)
     return settings
 
 

@@ -73,6 +73,13 @@ def model_path(name: str) -> str:
     return name if newest is None else str(newest)
 
 
+def config_of_run(model: str) -> Path | None:
+    """The settings of the run that `model`, a run's directory or a checkpoint, is of; None for any other model."""
+    folder = Path(model_path(model)).absolute().parent
+    file = folder.parent / "config.toml"
+    return file if folder.name == "checkpoints" and file.is_file() else None
+
+
 def _replaced(checkpoint: Path) -> Path:
     """Where a checkpoint waits while another takes its name."""
     return checkpoint.with_name(f".{checkpoint.name}.replaced")

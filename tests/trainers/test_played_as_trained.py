@@ -1,0 +1,67 @@
+"""A checkpoint whose environment nobody names plays that of its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agentgym.config import build, to_table
+from agentgym.errors import ConfigError
+from agentgym.models import nano
+from agentgym.run import resolve_settings
+from agentgym.runlog import RunLog
+from agentgym.trainers.checkpoint import save
+
+TOLD = {"env": {"name": "sql", "max_turns": 3}, "max_completion_tokens": 77, "eval_temperature": 0.25}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    settings = resolve_settings({**TOLD, "batch_size": 5, "lora": {"rank": 4}}, [])
+    RunLog(tmp_path / "mine", to_table(settings), resume=False).close()
+    folder = tmp_path / "mine" / "checkpoints"
+    save(folder, "step_3", nano.model(0), nano.tokenizer(), {"x": torch.zeros(1)}, {})
+    return folder
+
+
+def played(model: Path, **told: Any) -> Any:
+    return resolve_settings({"model": str(model), **told}, [], plays=True)
+
+
+@pytest.mark.parametrize("where", ["..", "step_3"])
+def test_it_plays_what_it_was_trained_on(run: Path, where: str) -> None:
+    settings = played(run / where)
+    env = build("env", settings.env)
+    assert (type(env).__name__, env.max_turns) == ("Sql", 3)
+    assert (settings.max_completion_tokens, settings.eval_temperature) == (77, 0.25)
+    assert settings.lora.rank == 0, "how it was trained is nothing to who plays it"
+
+
+def test_what_is_said_is_on_top(run: Path) -> None:
+    settings = played(run / "step_3", env={"max_rows": "7"}, max_completion_tokens="9")
+    env = build("env", settings.env)
+    assert (type(env).__name__, env.max_turns, env.max_rows) == ("Sql", 3, 7)
+    assert settings.max_completion_tokens == 9
+
+
+@pytest.mark.parametrize("told", [{"env": "maze"}, {"recipe": "search"}])
+def test_who_names_what_is_played_gets_that_alone(run: Path, told: dict[str, Any]) -> None:
+    alone = resolve_settings({"model": str(run / "step_3"), **told}, [])
+    assert played(run / "step_3", **told) == alone
+    assert alone.max_completion_tokens != 77
+
+
+def test_other_models_play_the_default(tmp_path: Path) -> None:
+    assert played(Path("nano")) == resolve_settings({}, [])
+
+
+def test_training_goes_on_from_a_checkpoint_with_settings_of_its_own(run: Path) -> None:
+    assert type(build("env", resolve_settings({"model": str(run / "step_3")}, []).env)).__name__ == "Retool"
+
+
+def test_a_setting_that_its_environment_has_not_is_refused(run: Path) -> None:
+    with pytest.raises(ConfigError, match="env sql: unknown key 'sandbx'"):
+        played(run / "step_3", env={"sandbx": "local"})
