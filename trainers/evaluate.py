@@ -8,6 +8,7 @@ from statistics import fmean
 
 from agentgym.rollout.independent import Independent
 from agentgym.rollout.manager import Manager
+from agentgym.trainers.metrics.design_effect import effective_trials
 from agentgym.trainers.metrics.pass_at_k import pass_at_k
 from agentgym.trainers.metrics.wilson import wilson
 from agentgym.types import Group, Task
@@ -15,7 +16,8 @@ from agentgym.types import Group, Task
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """success: share of valid episodes that reached the goal (pass@1), with its 95 % Wilson `interval`.
+    """success: share of valid episodes that reached the goal (pass@1), with its 95 % Wilson `interval`, in which
+    the samples of a task count as far as they differ.
 
     pass_at: k -> share of tasks solved by at least one of k samples. Failed episodes are in `errors` only.
     tool_calls, tokens (sampled), reward: means per episode. peak_context: most tokens that a context had.
@@ -66,12 +68,13 @@ def summarise(groups: Sequence[Group]) -> Evaluation:
     total, right = sum(n for n, _ in counts), sum(c for _, c in counts)
     if not total:
         raise ValueError("no valid episode to evaluate")
+    independent, success = effective_trials(counts), right / total
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= min(n for n, _ in counts)]
     return Evaluation(
         tasks=len(groups),
         episodes=total,
-        success=right / total,
-        interval=wilson(right, total),
+        success=success,
+        interval=wilson(success * independent, independent),
         pass_at={k: fmean(pass_at_k(n, c, k) for n, c in counts) for k in ks},
         reward=fmean(rewards),
         tool_calls=fmean(calls),

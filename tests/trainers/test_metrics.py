@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from itertools import combinations
 
 import pytest
 
+from agentgym.trainers.metrics.design_effect import effective_trials
 from agentgym.trainers.metrics.pass_at_k import pass_at_k
 from agentgym.trainers.metrics.wilson import wilson
 
@@ -39,3 +41,44 @@ def test_wilson_at_the_edges():
     assert low < 0.5 < high
     with pytest.raises(ValueError, match="0 of 0"):
         wilson(0, 0)
+
+
+def covered(
+    alike: float, samples: int, tasks: int = 100, rate: float = 0.8, rounds: int = 2000
+) -> tuple[float, float]:
+    """How often the interval holds the mean rate of tasks, and how often one does that takes all samples as
+    independent. alike: the correlation of two samples of a task; the rates of tasks are drawn from a beta."""
+    chance, held = random.Random(0), [0, 0]
+    spread = 1 / alike - 1
+    for _ in range(rounds):
+        counts = []
+        for _ in range(tasks):
+            own = chance.betavariate(rate * spread, (1 - rate) * spread)
+            counts.append((samples, sum(chance.random() < own for _ in range(samples))))
+        trials, success = tasks * samples, sum(c for _, c in counts) / (tasks * samples)
+        for which, independent in enumerate((effective_trials(counts), trials)):
+            low, high = wilson(success * independent, independent)
+            held[which] += low <= rate <= high
+    return held[0] / rounds, held[1] / rounds
+
+
+@pytest.mark.parametrize("alike", [0.01, 0.3, 0.9])
+def test_the_interval_holds_the_rate_however_alike_the_samples_of_a_task_are(alike):
+    clustered, naive = covered(alike, samples=4)
+    assert 0.93 <= clustered <= 0.97
+    if alike > 0.1:
+        assert naive < 0.9
+
+
+@pytest.mark.parametrize(
+    ("counts", "trials"),
+    [
+        ([(1, 1), (1, 0), (1, 1)], 3),  # one sample each: independent
+        ([(4, 4), (4, 0), (4, 4)], 3),  # as many as tasks where samples tell nothing new
+        ([(4, 4), (4, 4)], 2),  # all right: no telling
+        ([(4, 2), (4, 2)], 8),
+        ([(8, 3)], 8),
+    ],
+)
+def test_what_several_samples_of_a_task_are_worth(counts, trials):
+    assert effective_trials(counts) == pytest.approx(trials)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from math import sqrt
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(successes: float, trials: float, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval: the rates p with |successes / trials - p| <= z sqrt(p (1 - p) / trials).
+
+    trials: as many as are independent (`effective_trials`), with the successes among them.
 
     z = 1.96 is 95% confidence. Unlike the normal approximation it holds near 0 and 1 and for few trials.
     """
