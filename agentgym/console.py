@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from agentgym.runlog import stage_names
+from agentgym.runlog import read_metrics, stage_names, untaught
 from agentgym.transcript import OF_THE_PLAYER, Decode, is_demonstration
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ class Console:
         from agentgym.tables import places, summary_table
 
         self._print(summary_table(evaluations, stage_names(path)))
-        self._line(f"finished in {clock(seconds)}")
+        idle = untaught(read_metrics(path))
+        self._line(f"finished in {clock(seconds)}{idle and '; ' + idle}")
         for name, place in places(path).items():
             self._line(f"  {name:12}{place}")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentgym.chart import Chart, Mark
 from agentgym.config import read_toml
 from agentgym.errors import UserError
-from agentgym.runlog import ends, read_forests, read_metrics, stage_names
+from agentgym.runlog import ends, read_forests, read_metrics, stage_names, untaught
 from agentgym.transcript import OF_THE_PLAYER, Passage, facts, is_demonstration, passages
 from agentgym.types import Group, Turn
 from agentgym.vocabulary import ENTITY, unescape
@@ -151,11 +151,11 @@ def _totals(steps: Sequence[Row]) -> str:
         return ""
     seconds = sum(row["seconds"] for row in steps)
     episodes = sum(row["episodes"] for row in steps)
-    failed = sum(row["episodes"] * row["error_share"] for row in steps)
+    failed, idle = sum(row["episodes"] * row["error_share"] for row in steps), untaught(steps)
     return (
         f"{len(steps)} steps in {seconds / 60:.1f} minutes of training; {episodes:,} episodes in their "
         f"batches, of which {failed:.0f} failed for reasons of machinery and taught nothing; "
-        f"{steps[-1]['skipped_steps']} updates skipped."
+        f"{steps[-1]['skipped_steps']} updates skipped{idle and '; ' + escape(idle)}."
     )
 
 

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -161,6 +162,15 @@ def ends(stages: Sequence[str], evaluations: Collection[str]) -> list[str]:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics.jsonl."""
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def untaught(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many steps of each stage had no group to learn from, in words; empty where all had one."""
+    steps = Counter(row["stage"] for row in rows if "stage" in row)
+    learned = Counter(row["stage"] for row in rows if "stage" in row and "grad_norm" in row)
+    lack = {stage: made - learned[stage] for stage, made in steps.items()}
+    idle = [f"{lack[stage]} of {made} steps of {stage}" for stage, made in steps.items() if lack[stage]]
+    return f"no group to learn from in {', '.join(idle)}" if idle else ""
 
 
 def write_forests(file: Path, groups: Sequence[Group]) -> None:

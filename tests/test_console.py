@@ -184,7 +184,10 @@ def test_evaluation_table(pipe):
 
 def test_summary_compares_the_first_stage_with_the_last_and_says_where_things_are(pipe, tmp_path):
     path = tmp_path / "a-run"
-    RunLog(path, to_table(resolve_settings({"recipe": "retool"}, [])), resume=False).close()
+    log = RunLog(path, to_table(resolve_settings({"recipe": "retool"}, [])), resume=False)
+    for step, learned in enumerate([{"grad_norm": 1.0}, {}, {}], 1):
+        log.metrics(step, {"stage": "rl", **learned})
+    log.close()
     (path / "checkpoints" / "latest").write_text("step_300\n")
     row = {"interval": [0.1, 0.2], "tool_calls": 1.0, "tokens": 20.0}
     evaluations = {
@@ -198,7 +201,7 @@ def test_summary_compares_the_first_stage_with_the_last_and_says_where_things_ar
     before, after = (_cells(line) for line in text.splitlines() if "end of" in line)
     assert before[:3] == ["before", "end of cold_start (step 150)", "0.444 [0.100, 0.200]"]
     assert after[:3] == ["after", "end of rl (step 300)", "0.888 [0.100, 0.200]"]
-    assert "1:02:05" in text
+    assert "finished in 1:02:05; no group to learn from in 2 of 3 steps of rl\n" in text
     for place in ("report.html", "rollouts", "metrics.jsonl", "tensorboard", "checkpoints/step_300"):
         assert any(line.endswith(str(path / place)) for line in text.splitlines())
 

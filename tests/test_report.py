@@ -15,7 +15,7 @@ from agentgym.config import to_table
 from agentgym.errors import UserError
 from agentgym.report import write_report
 from agentgym.run import resolve_settings
-from agentgym.runlog import RunLog
+from agentgym.runlog import RunLog, read_metrics
 from agentgym.types import Group, Outcome, Task, Tokens, Turn
 from agentgym.vocabulary import Vocabulary
 
@@ -134,6 +134,16 @@ def test_tool_output_stays_text(run):
     page = Page(write_report(run).read_text())
     assert not [tag for tag, _ in page.tags if tag in ("script", "img", "iframe", "link", "object")]
     assert HOSTILE in page.text  # the reader sees it as it was
+
+
+def test_steps_that_had_nothing_to_learn_from_are_counted(run):
+    assert "no group to learn from" not in write_report(run).read_text()
+    rows = read_metrics(run)
+    for row in rows:
+        if row.get("stage") == "rl" and row["step"] > 7:
+            del row["grad_norm"]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert "0 updates skipped; no group to learn from in 3 of 6 steps of rl." in write_report(run).read_text()
 
 
 def test_neutralised_markers_tell_what_the_tool_printed(tmp_path):
