@@ -244,15 +244,15 @@ def list_components(kind: str | None, more: tuple[str, ...]) -> None:
     if kind == "settings":
         return click.echo(settings())
     singular = next((name for name in known if kind in (name, f"{name}s", f"{name}es")), "")
-    if singular == "tool":
+    if not singular:
+        raise UserError(f"list takes a kind, not {kind!r}: {did_you_mean(kind, {*known, 'settings'})}")
+    if more:
+        click.echo("\n\n".join(described(singular, name) for name in more))
+    elif singular == "tool":
         from agentgym.tooling.catalog import catalog
 
-        for entry in catalog(more):
+        for entry in catalog():
             click.echo(f"{'ok  ' if entry.ok else 'FAIL'} {entry.name} ({entry.source}): {entry.about}")
-    elif not singular:
-        raise UserError(f"list takes a kind, not {kind!r}: {did_you_mean(kind, {*known, 'settings'})}")
-    elif more:
-        click.echo("\n\n".join(described(singular, name) for name in more))
     else:
         for name in sorted(known[singular]):
             click.echo(f"{name}: {about(singular, name)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,21 @@ def described(kind: str, name: str) -> str:
     """All of what it says of itself, and its fields with their defaults. Raises ConfigError for an unknown one."""
     if kind == "recipe":
         return recipe_file(name).read_text(encoding="utf-8").rstrip()
+    if kind == "tool":
+        return _tool(name)
     return _whole(name, config.resolve(kind, name))
+
+
+def _tool(name: str) -> str:
+    """What can be set, where it is a dataclass, and what a policy is told of it."""
+    from agentgym.tooling.load import FunctionToolset, toolset
+
+    found = toolset(name)
+    if not isinstance(found, FunctionToolset):
+        return f"{name}\n\nA server's tools."
+    component: Any = config.resolve("tool", name)
+    head = _whole(name, component) if dataclasses.is_dataclass(component) else name
+    return f"{head}\n\n{json.dumps(found.spec.function()['function'], indent=2, ensure_ascii=False)}"
 
 
 def settings() -> str:
@@ -38,7 +53,7 @@ def settings() -> str:
 
 
 def _whole(name: str, cls: type[Any]) -> str:
-    fields = "\n".join(_field(each) for each in dataclasses.fields(cls))
+    fields = "\n".join(_field(each) for each in dataclasses.fields(cls) if each.init)
     return "\n\n".join([name, *map(inspect.cleandoc, docstrings(cls)), *([fields] if fields else [])])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agentgym import config, plugins
@@ -20,8 +19,8 @@ class Entry:
     about: str
 
 
-def catalog(more: Iterable[str] = ()) -> list[Entry]:
-    """Built-in tools, those of installed distributions, and `more`. Whichever is broken, the others are listed."""
+def catalog() -> list[Entry]:
+    """Built-in tools and those of installed distributions. Whichever is broken, the others are listed."""
     built_in = config.names("tool")
     entries = [_entry(name, "built-in") for name in built_in]
     for entry in plugins.entry_points(config.KINDS["tool"]):
@@ -31,7 +30,7 @@ def catalog(more: Iterable[str] = ()) -> list[Entry]:
             entries.append(Entry(entry.name, source, False, taken))
         else:
             entries.append(_entry(entry.name, source))
-    return [*entries, *(_entry(name, "as given") for name in more)]
+    return entries
 
 
 def _entry(name: str, source: str) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,7 +16,6 @@ import pytest
 
 from agentgym import config
 from agentgym.described import about
-from agentgym.tooling.catalog import catalog
 from agentgym.trainers.settings import Settings
 from tests.command_line import agentgym
 
@@ -128,12 +128,15 @@ asyncio.run(main())
     ]
 
 
-def test_names_of_ones_own_are_told_of_as_well() -> None:
-    plugin = Path(__file__).parent / "plugin.py"
-    *_, good, bad = catalog([f"{plugin}:add", f"{plugin}:Unforkable"])
-    assert (good.ok, good.about, good.source) == (True, "Add two numbers.", "as given")
-    assert not bad.ok
-    assert "has no fork" in bad.about
+def test_one_is_told_of_as_a_policy_is_and_with_what_can_be_set() -> None:
+    environment, plugin = dict(os.environ), Path(__file__).parent / "plugin.py"
+    head, _, told = agentgym(environment, "list", "tool", f"{plugin}:add").stdout.partition("\n\n")
+    assert (head, json.loads(told)["description"]) == (f"{plugin}:add", "Add two numbers.")
+    assert json.loads(told)["parameters"]["required"] == ["a"]
+    search = agentgym(environment, "list", "tool", "search").stdout
+    assert re.findall(r"^  (\w+): .* = ", search, re.MULTILINE) == ["retriever", "k", "timeout", "max_tokens"]
+    bad = agentgym(environment, "list", "tool", f"{plugin}:Unforkable")
+    assert (bad.returncode, "has no fork" in bad.stderr, bad.stdout) == (2, True, "")
 
 
 @pytest.mark.parametrize(
