@@ -41,8 +41,9 @@ def _tool(name: str) -> str:
     found = toolset(name)
     if not isinstance(found, FunctionToolset):
         return f"{name}\n\nA server's tools."
-    component: Any = config.resolve("tool", name)
-    head = _whole(name, component) if dataclasses.is_dataclass(component) else name
+    component = config.resolve("tool", name)
+    fields = isinstance(component, type) and dataclasses.is_dataclass(component)
+    head = _whole(name, component) if fields else name
     return f"{head}\n\n{json.dumps(found.spec.function()['function'], indent=2, ensure_ascii=False)}"
 
 
