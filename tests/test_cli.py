@@ -7,10 +7,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+
+from agentgym.models.load import Lora
+from agentgym.trainers.settings import Settings, Stage
 
 QUESTION = '{"question": "1+1?", "answer": "2"}\n'
 
@@ -42,6 +46,7 @@ UNKNOWN = [
     ("max_step=3", "unknown key 'max_step': did you mean 'max_steps'?"),
     ("learning_rate=1e-5", "unknown key 'learning_rate': did you mean 'lr'?"),
     ("num_generations=4", "unknown key 'num_generations': did you mean 'group_size'?"),
+    ("kl_coef=0.1", "unknown key 'kl_coef': did you mean 'stages.NAME.losses'?"),
     ("env.max_turn=3", "env retool: unknown key 'max_turn': did you mean 'max_turns'?"),
     ("env.digits=3", "env retool: unknown key 'digits': did you mean 'tasks.digits'?"),
     ("max_sequences=3", "unknown key 'max_sequences': did you mean 'engine.max_sequences'?"),
@@ -92,6 +97,14 @@ WRONG = [
     ("--lr", "--lr needs a value"),
     ("=3", "'=3' has no key before its value"),
 ]
+
+
+def test_hints_name_settings_that_exist() -> None:
+    own, stage, lora = ({f.name for f in fields(cls)} for cls in (Settings, Stage, Lora))
+    known = {*own, *(f"lora.{name}" for name in lora), *(f"stages.NAME.{name}" for name in stage)}
+    assert set(Settings.also_called.values()) <= known
+    assert set(Stage.also_called.values()) <= stage
+    assert not (own & Settings.also_called.keys() or stage & Stage.also_called.keys())
 
 
 @pytest.mark.parametrize(("word", "said"), UNKNOWN + WRONG)

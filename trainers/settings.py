@@ -162,7 +162,14 @@ class Settings:
         **dict.fromkeys(("max_response_length", "response_length"), "max_completion_tokens"),
         **dict.fromkeys(("steps", "num_steps", "total_training_steps"), "max_steps"),
         **dict.fromkeys(("model_name", "model_path", "model_name_or_path"), "model"),
+        **dict.fromkeys(("total_epochs", "num_train_epochs", "epochs"), "max_steps"),
+        **dict.fromkeys(("gradient_accumulation_steps", "ppo_micro_batch_size_per_gpu"), "microbatch_tokens"),
+        **dict.fromkeys(("beta", "kl_coef", "kl_loss_coef", "use_kl_loss", "entropy_coeff"), "stages.NAME.losses"),
+        **dict.fromkeys(("clip_ratio", "clip_ratio_high", "epsilon", "epsilon_high"), "stages.NAME.losses"),
+        **dict.fromkeys(("adv_estimator", "scale_rewards"), "stages.NAME.credit"),
+        **{"lora_r": "lora.rank", "lora_rank": "lora.rank", "lora_alpha": "lora.alpha"},
         **{"eval_steps": "eval_every", "save_steps": "save_every", "name": "run_name", "bf16": "dtype"},
+        **{"loss_agg_mode": "stages.NAME.reduction", "ppo_mini_batch_size": "minibatches"},
     }
     """What other trainers call some of these, for the hint that answers it."""
 
