@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agentgym.clusters.single import Single
 from agentgym.config import build
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.ranges import at_least
@@ -160,40 +161,52 @@ def learner_bytes(shape: Shape, settings: Settings, gpus: int) -> dict[str, floa
 
 def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dict[str, Any]) -> Plan:
     """engine: its name, and fields of which tensor_parallel_size, max_len, max_sequences and
-    gpu_memory_utilization count. Without max_len, prompt and tools say as much as the policy may."""
-    if engine.get("name") == "openai":
-        raise ConfigError(
-            "plan: with engine=openai it is the server's GPUs that sample; plan engine=torch to learn"
-        )
+    gpu_memory_utilization count. Without max_len, prompt and tools say as much as the policy may. A process for
+    each GPU, or one whose engine has them all and whose learner has the first. Raises ConfigError for what this
+    is not."""
     parallel = int(engine.get("tensor_parallel_size", 1))
-    if gpus % parallel:
-        raise ConfigError(f"engine.tensor_parallel_size={parallel} does not divide gpus={gpus}")
+    _check_kind(settings, gpus, engine.get("name"), parallel)
     length = min(int(engine.get("max_len") or 2 * settings.max_completion_tokens), shape.max_len)
-    learner = learner_bytes(shape, settings, gpus)
+    processes = gpus // parallel
+    learner = learner_bytes(shape, settings, processes)
     weights, room = 2 * shape.parameters / parallel, 0.92 * gpu.memory * GIB
     if engine.get("name") == "vllm":  # it takes its share, whatever the learner leaves
         share = float(engine.get("gpu_memory_utilization", 0.5)) * gpu.memory * GIB
         own, cache = weights, min(share, room - sum(learner.values())) - weights
     else:  # the engine samples with the learner's own weights
         own, cache = 0.0, room - sum(learner.values())
-    replicas = gpus // parallel
     sequences = max(0, int(cache * parallel / (shape.kv_bytes * length)))
     episodes = max(
         (stage.batch_size or settings.batch_size) * (stage.group_size or settings.group_size)
         for stage in settings.stages
     )
-    asked = -(-episodes // replicas)
+    asked = -(-episodes // processes)
     together = max(1, min(asked, sequences, int(engine.get("max_sequences", 256))))
     read = weights + together * (length / 2) * shape.kv_bytes / parallel
     multiply = 2 * shape.parameters * together / parallel
     tick = LAUNCH + max(read / (gpu.bandwidth * 1e12 * OF_BANDWIDTH), multiply / (gpu.flops * 1e12 * OF_FLOPS))
     passes = 4 if settings.gradient_checkpointing else 3
-    trained = gpus * gpu.flops * 1e12 * OF_FLOPS / (2 * passes * shape.parameters)
-    sampled = replicas * together / tick
+    trained = processes * gpu.flops * 1e12 * OF_FLOPS / (2 * passes * shape.parameters)
+    sampled = processes * together / tick
     tokens = episodes * settings.max_completion_tokens
     parts = (tokens / sampled, tokens / trained)
     step = max(parts) if settings.max_staleness else sum(parts)
     return Plan(learner, own, cache, sequences, sampled, trained, step, _lighter(settings))
+
+
+def _check_kind(settings: Settings, gpus: int, engine: object, parallel: int) -> None:
+    """Raises ConfigError for a run that is laid out in another way."""
+    if engine == "openai":
+        raise ConfigError(
+            "plan: with engine=openai it is the server's GPUs that sample; plan engine=torch to learn"
+        )
+    if not isinstance(build("cluster", settings.cluster), Single):
+        raise ConfigError("plan: with a cluster the learner has one GPU to itself; plan it with gpus=1 alone")
+    if parallel not in (1, gpus):
+        raise ConfigError(
+            f"engine.tensor_parallel_size={parallel}: one process has that many GPUs, and each of several "
+            f"has one; gpus={gpus} is neither"
+        )
 
 
 def _lighter(settings: Settings) -> tuple[str, ...]:

@@ -103,8 +103,21 @@ def test_what_cannot_be_is_said() -> None:
         make_plan(QWEN_7B, settings(), find_gpu("H100"), 1, {"name": "openai"})
     with pytest.raises(ConfigError, match=r"gpu=H10: .*H100"):
         find_gpu("H10")
-    with pytest.raises(ConfigError, match="tensor_parallel_size=3 does not divide gpus=8"):
-        make_plan(QWEN_7B, settings(), find_gpu("H100"), 8, {"tensor_parallel_size": 3})
+    with pytest.raises(ConfigError, match=r"tensor_parallel_size=4: one process .*gpus=8 is neither"):
+        make_plan(QWEN_7B, settings(), find_gpu("H100"), 8, {"tensor_parallel_size": 4})
+    with pytest.raises(ConfigError, match="the learner has one GPU to itself"):
+        make_plan(QWEN_7B, settings(cluster="ray"), find_gpu("H100"), 8, {})
+
+
+def test_an_engine_of_several_gpus_has_one_learner_on_the_first_of_them() -> None:
+    small = dataclasses.replace(QWEN_7B, parameters=10**9, trained=10**9)
+    told, card = settings(gradient_checkpointing=True, shard=True), find_gpu("H100")
+    one, four = (
+        make_plan(small, told, card, gpus, {"name": "vllm", "tensor_parallel_size": gpus}) for gpus in (1, 4)
+    )
+    assert four.learner == one.learner
+    assert four.trained == one.trained
+    assert (four.engine, four.sampled > one.sampled) == (one.engine / 4, True)
 
 
 def test_the_command_reads_a_configuration_without_weights(tmp_path: Path) -> None:
