@@ -345,8 +345,9 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
 
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted, 143 terminated."""
-    logging.basicConfig(format="agentgym: %(message)s")
-    logging.getLogger("agentgym").setLevel(logging.INFO if rank() == 0 else logging.WARNING)
+    own = logging.getLogger("agentgym")
+    own.handlers = [_Log()]
+    own.setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     try:
         code = app(prog_name="agentgym", standalone_mode=False)
     except click.ClickException as error:
@@ -359,6 +360,13 @@ def main() -> None:
         _say(f"error: {error}")
         code = 2 if isinstance(error, UserError) else 1
     sys.exit(code)
+
+
+class _Log(logging.Handler):
+    """What agentgym logs. Libraries have ways of their own to say something."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(self.format(record))
 
 
 def _say(text: str) -> None:
