@@ -55,11 +55,10 @@ def train(words: tuple[str, ...], files: tuple[Path, ...], dry_run: bool) -> Non
     settings"""
     settings = _settings(words, files)
     if dry_run:
-        from agentgym.config import build, to_table, write_toml
+        from agentgym.config import build, name_of, to_table, write_toml
 
         table = to_table(settings)
-        name = settings.env if isinstance(settings.env, str) else settings.env["name"]
-        table["env"] = {"name": name, **to_table(build("env", settings.env))}
+        table["env"] = {"name": name_of(settings.env), **to_table(build("env", settings.env))}
         click.echo(write_toml(table), nl=False)
         return
     from agentgym import run

@@ -109,6 +109,11 @@ def build(kind: str, spec: Spec) -> Any:
     return convert(resolve(kind, name), table, where=f"{kind} {name}")
 
 
+def name_of(spec: Spec) -> str:
+    """The name of a component as configured; empty where none is given."""
+    return spec if isinstance(spec, str) else str(spec.get("name", ""))
+
+
 def convert(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     """`table` as a `cls` (a dataclass): strings become numbers where the field is one, and a component's
     table without a name is the default's. Raises ConfigError."""

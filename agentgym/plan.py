@@ -170,11 +170,12 @@ def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dic
     processes = gpus // parallel
     learner = learner_bytes(shape, settings, processes)
     weights, room = 2 * shape.parameters / parallel, 0.92 * gpu.memory * GIB
+    left = room - sum(learner.values())
     if engine.get("name") == "vllm":  # it takes its share, whatever the learner leaves
         share = float(engine.get("gpu_memory_utilization", 0.5)) * gpu.memory * GIB
-        own, cache = weights, min(share, room - sum(learner.values())) - weights
+        own, cache = weights, share - weights if share <= left else left - share
     else:  # the engine samples with the learner's own weights
-        own, cache = 0.0, room - sum(learner.values())
+        own, cache = 0.0, left
     sequences = max(0, int(cache * parallel / (shape.kv_bytes * length)))
     episodes = max(
         (stage.batch_size or settings.batch_size) * (stage.group_size or settings.group_size)
@@ -191,7 +192,7 @@ def make_plan(shape: Shape, settings: Settings, gpu: Gpu, gpus: int, engine: dic
     tokens = episodes * settings.max_completion_tokens
     parts = (tokens / sampled, tokens / trained)
     step = max(parts) if settings.max_staleness else sum(parts)
-    return Plan(learner, own, cache, sequences, sampled, trained, step, _lighter(settings))
+    return Plan(learner, own, cache, sequences, sampled, trained, step, _lighter(settings, own > 0))
 
 
 def _check_kind(settings: Settings, gpus: int, engine: object, parallel: int) -> None:
@@ -209,11 +210,12 @@ def _check_kind(settings: Settings, gpus: int, engine: object, parallel: int) ->
         )
 
 
-def _lighter(settings: Settings) -> tuple[str, ...]:
+def _lighter(settings: Settings, takes_share: bool) -> tuple[str, ...]:
     said = {
         "shard=true on several GPUs": settings.shard,
         "gradient_checkpointing=true": settings.gradient_checkpointing,
         "lora.rank=16": settings.lora.rank,
         "a lower microbatch_tokens": False,
+        "a lower engine.gpu_memory_utilization": not takes_share,
     }
     return tuple(text for text, already in said.items() if not already)

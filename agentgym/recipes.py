@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentgym.config import convert, merge, read_toml, to_table
+from agentgym.config import convert, merge, name_of, read_toml, to_table
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.models import nano
 from agentgym.trainers.checkpoint import config_of_run, model_path
@@ -59,7 +59,7 @@ def as_in_its_run(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if file is None:
         return {}
     begun = read_toml(file, "run")
-    logger.info("%s: played as in its run, env=%s", model, _name(begun["env"]))
+    logger.info("%s: played as in its run, env=%s", model, name_of(begun["env"]))
     return {key: begun[key] for key in PLAYING if key in begun}
 
 
@@ -115,7 +115,7 @@ def check_resumed(stored: Path, settings: Settings) -> None:
 def _fixed(key: str, value: Any) -> Any:
     """As far as checkpoints depend on it."""
     if key == "env" and value:
-        return _name(value)
+        return name_of(value)
     return None if key == "lora" and value and not value["rank"] else value
 
 
@@ -130,7 +130,7 @@ def _own_recipe(layers: Sequence[Mapping[str, Any]]) -> str:
     models = [layer["model"] for layer in layers if "model" in layer]
     if models and _follows_instructions(str(models[-1])):
         return FOR_ANY_MODEL
-    name = next((_name(layer["env"]) for layer in reversed(layers) if _names_env(layer)), "")
+    name = next((name_of(layer["env"]) for layer in reversed(layers) if _names_env(layer)), "")
     return name if name in recipes() else Settings.recipe
 
 
@@ -147,12 +147,7 @@ def _follows_instructions(model: str) -> bool:
 
 def _rollout(stage: Mapping[str, Any]) -> str:
     """The name of a stage's rollout."""
-    return _name(stage.get("rollout", ""))
-
-
-def _name(spec: Any) -> str:
-    """Of a component as it is configured."""
-    return str(spec if isinstance(spec, str) else spec.get("name"))
+    return name_of(stage.get("rollout", ""))
 
 
 def _without_slips(table: dict[str, Any]) -> dict[str, Any]:

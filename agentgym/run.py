@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentgym import parallel
-from agentgym.config import build, read_toml, to_table
-from agentgym.env import TaskSource, trait
+from agentgym.config import build, name_of, read_toml, to_table
+from agentgym.env import Split, TaskSource, trait
 from agentgym.errors import ConfigError, did_you_mean
 from agentgym.opening import load_model, open_policy
 from agentgym.parallel import ALONE, Peers
 from agentgym.recipes import as_in_its_run, check_resumed, check_used, find_place, merge_layers
 from agentgym.trainers.base import TrainsCritic
-from agentgym.trainers.checkpoint import model_path
+from agentgym.trainers.checkpoint import config_of_run, model_path
 from agentgym.trainers.settings import Settings
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def run_directory(settings: Settings) -> Path:
         if not runs:
             raise ConfigError(f"resume: there is no run in {folder}")
         return runs[-1].parent
-    name = settings.env if isinstance(settings.env, str) else settings.env.get("name", "env")
-    return folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return folder / f"{name_of(settings.env)}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 async def train(settings: Settings, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
@@ -178,13 +177,25 @@ def _check_start(settings: Settings, path: Path) -> None:
 
 
 async def evaluate(settings: Settings, n: int | None, samples: int) -> tuple[Any, list[Any]]:
-    """Evaluate `settings.model` on n tasks (all of a file for None), `samples` times each."""
+    """Evaluate `settings.model` on n tasks (all for None), `samples` times each: on evaluation tasks, where there
+    are such by themselves or where the model learned from the others, else on all."""
     from agentgym.trainers.evaluate import evaluate as play
 
-    tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), "all")
+    split: Split = "eval" if _learned_from_these(settings) else "all"
+    tasks = task_source(settings).draw(n, random.Random(f"eval {settings.seed}"), split)
     peers = Peers.join(settings.device)
     async with open_policy(settings, peers) as (_, _, _, manager):
         return await play(manager(settings.eval_temperature), tasks, settings.seed, samples)
+
+
+def _learned_from_these(settings: Settings) -> bool:
+    """Whether the model is of a run whose tasks these are."""
+    file = config_of_run(settings.model)
+    begun = read_toml(file, "run")["env"] if file else ""
+    if name_of(begun) != name_of(settings.env):
+        return False
+    source: TaskSource = build("env", begun).source()
+    return source == task_source(settings)
 
 
 async def check_engine(settings: Settings) -> list[CheckResult]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentgym.config import Spec
+from agentgym.config import Spec, name_of
 from agentgym.env import forgets
 from agentgym.types import Turn
 
@@ -50,7 +50,7 @@ class Facts:
 
 def is_demonstration(rollout: Spec) -> bool:
     """Whether a stage's episodes are played by the environment's scripted policy."""
-    return (rollout if isinstance(rollout, str) else rollout["name"]) == "demonstrations"
+    return name_of(rollout) == "demonstrations"
 
 
 def passages(turns: Sequence[Turn], decode: Decode | None = None) -> list[Passage]:

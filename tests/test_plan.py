@@ -85,6 +85,17 @@ def test_an_engine_has_the_learners_weights_or_a_share_of_its_own() -> None:
     assert torch_.cache == pytest.approx(0.92 * 80 * GIB - sum(torch_.learner.values()))
 
 
+def test_a_share_that_the_learner_does_not_leave_does_not_fit() -> None:
+    model, card = dataclasses.replace(QWEN_7B, parameters=15 * 10**8, trained=15 * 10**8), find_gpu("H100")
+    half, most = (
+        make_plan(model, settings(gradient_checkpointing=True), card, 1, {"name": "vllm", **share})
+        for share in ({}, {"gpu_memory_utilization": 0.7})
+    )
+    assert (half.fits, most.fits) == (True, False)
+    assert most.cache == pytest.approx((0.92 - 0.7) * 80 * GIB - sum(most.learner.values()))
+    assert "a lower engine.gpu_memory_utilization" in most.lighter
+
+
 def test_beside_rollouts_a_step_takes_as_long_as_the_longer_part() -> None:
     turns, beside = (
         make_plan(QWEN_7B, settings(shard=True, max_staleness=n), find_gpu("H200"), 8, {"name": "vllm"}).step

@@ -34,4 +34,4 @@ class _Separate:
     held_out: TaskSource
 
     def draw(self, n: int | None, rng: random.Random, split: Split = "train") -> list[Task]:
-        return (self.held_out if split == "eval" else self.train).draw(n, rng, "all")
+        return (self.train if split == "train" else self.held_out).draw(n, rng, "all")

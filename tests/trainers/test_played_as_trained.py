@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +11,33 @@ import pytest
 import torch
 
 from agentgym.config import build, to_table
+from agentgym.envs.tasks.file import File
 from agentgym.errors import ConfigError
 from agentgym.models import nano
-from agentgym.run import resolve_settings
+from agentgym.run import evaluate, resolve_settings
 from agentgym.runlog import RunLog
 from agentgym.trainers.checkpoint import save
 
 TOLD = {"env": {"name": "sql", "max_turns": 3}, "max_completion_tokens": 77, "eval_temperature": 0.25}
 
 
+def begin(folder: Path, **told: Any) -> Path:
+    """The folder of checkpoints, with one in it, of a run that was told this."""
+    RunLog(folder, to_table(resolve_settings(told, [])), resume=False).close()
+    save(folder / "checkpoints", "step_3", nano.model(0), nano.tokenizer(), {"x": torch.zeros(1)}, {})
+    return folder / "checkpoints"
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    settings = resolve_settings({**TOLD, "batch_size": 5, "lora": {"rank": 4}}, [])
-    RunLog(tmp_path / "mine", to_table(settings), resume=False).close()
-    folder = tmp_path / "mine" / "checkpoints"
-    save(folder, "step_3", nano.model(0), nano.tokenizer(), {"x": torch.zeros(1)}, {})
-    return folder
+    return begin(tmp_path / "mine", **TOLD, batch_size=5, lora={"rank": 4})
+
+
+def questions(file: Path, n: int) -> list[str]:
+    """Writes so many; their ids."""
+    rows = [{"id": f"{file.stem}-{i}", "question": f"{i}+1?", "answer": f"{i + 1}"} for i in range(n)]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return [str(row["id"]) for row in rows]
 
 
 def played(model: Path, **told: Any) -> Any:
@@ -65,3 +78,25 @@ def test_training_goes_on_from_a_checkpoint_with_settings_of_its_own(run: Path) 
 def test_a_setting_that_its_environment_has_not_is_refused(run: Path) -> None:
     with pytest.raises(ConfigError, match="env sql: unknown key 'sandbx'"):
         played(run / "step_3", env={"sandbx": "local"})
+
+
+async def test_what_it_learned_from_is_not_what_it_is_evaluated_on(tmp_path: Path) -> None:
+    learned, others, more = (tmp_path / f"{name}.jsonl" for name in ("learned", "others", "more"))
+    ids = {file: questions(file, 40) for file in (learned, others, more)}
+    held = [task.id for task in File(str(learned)).draw(None, random.Random(0), "eval")]
+    assert 0 < len(held) < 20
+
+    async def evaluated(model: Path | str, **env: Any) -> list[str]:
+        told = {"model": str(model), "max_completion_tokens": 1, "device": "cpu", **({"env": env} if env else {})}
+        _, groups = await evaluate(resolve_settings(told, [], plays=True), None, 1)
+        return [group.task.id for group in groups]
+
+    run = begin(tmp_path / "run", env={"name": "think", "tasks": str(learned)}, recipe="grpo")
+    assert await evaluated(run.parent) == held
+    assert await evaluated(run / "step_3", name="think", tasks=str(learned)) == held
+    assert await evaluated(run.parent, tasks=str(others)) == ids[others]
+    assert await evaluated("nano", name="think", tasks=str(learned)) == ids[learned]
+
+    two = {"name": "think", "tasks": str(learned), "eval_tasks": str(more)}
+    assert await evaluated(begin(tmp_path / "two", env=two, recipe="grpo").parent) == ids[more]
+    assert await evaluated("nano", **two) == ids[more]
