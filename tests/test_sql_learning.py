@@ -21,7 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_learns_to_look_at_the_schema_and_then_to_ask(run: Path) -> None:
     rows = {row["evaluation"]: row for row in read_metrics(run) if "evaluation" in row}
-    assert rows["cold_start"]["eval/success"] <= 0.5
+    assert rows["cold_start"]["eval/success"] <= 0.6
     success, groups = evaluate("sql", run)
     assert success >= 0.9
     calls = {

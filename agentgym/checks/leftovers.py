@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentgym.checks.harness import Broken
 
-PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56)
 """Seconds between looks, for what was killed to be gone."""
 
 
@@ -23,6 +23,7 @@ async def no_leftovers(marked: str = "") -> AsyncIterator[None]:
     Processes and descriptors are seen on Linux only.
     """
     tasks, processes, descriptors = asyncio.all_tasks(), descendants(), _descriptors()
+    others = _marked(marked)
     with tempfile.TemporaryDirectory(prefix="agentgym-check-") as folder:
         before = tempfile.tempdir
         tempfile.tempdir = folder
@@ -32,7 +33,7 @@ async def no_leftovers(marked: str = "") -> AsyncIterator[None]:
             tempfile.tempdir = before
         for pause in PAUSES:
             left = [f"process {pid} ({name})" for pid, name in descendants().items() if pid not in processes]
-            left += [f"process {pid}, which a program started" for pid in _marked(marked)]
+            left += [f"process {pid}, which a program started" for pid in _marked(marked) - others]
             left += [f"file {path.name}" for path in os.scandir(folder)]
             left += [f"task {task.get_name()}" for task in asyncio.all_tasks() - tasks]
             left += [f"descriptor of {target}" for fd, target in _descriptors().items() if fd not in descriptors]
@@ -64,12 +65,12 @@ def descendants() -> dict[int, str]:
     return found
 
 
-def _marked(word: str) -> list[int]:
-    found = []
+def _marked(word: str) -> set[int]:
+    found = set()
     for folder in Path("/proc").glob("[0-9]*") if word else ():
         try:
             if word.encode() in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
+                found.add(int(folder.name))
         except OSError:  # it ended while we looked
             continue
     return found

@@ -14,6 +14,7 @@ STORE = 200 * 2**20
 
 # Ray reads these when it is imported: nobody else uses the cluster, and nothing is written into the home folder.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex, "RAY_USAGE_STATS_ENABLED": "0"}
+os.environ |= {"RAY_memory_monitor_refresh_ms": "0"}  # others may fill the memory
 
 
 class Machines:

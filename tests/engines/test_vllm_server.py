@@ -188,7 +188,7 @@ async def test_a_faulty_way_to_the_server_changes_nothing_but_the_time(
     server: VllmServer, folders: dict[str, Path], trained: Path, by_torch: list[Any]
 ) -> None:
     async with faulty(server.url, 0.3, seed=1, hangs=4) as proxy:
-        given = engine(proxy.url, form="tokens", served_as="m", timeout=10)
+        given = engine(proxy.url, form="tokens", served_as="m", timeout=30)
         async with playing(model=str(trained), engine=given) as (live, evaluation):
             before = await server.counted()
             _, groups = await evaluation

@@ -101,7 +101,7 @@ async def test_errors_come_back_as_text_and_the_session_lives_on(services: Servi
 
 
 async def test_a_program_that_does_not_end_is_stopped(services: Services) -> None:
-    env = await begin(services, timeout=0.5)
+    env = await begin(services, timeout=3.0)
     assert "TimeoutError" in str((await env.step(code("while True: pass"))).observation)
     assert printed(str((await env.step(code("print(1)"))).observation)) == "1"
 

@@ -124,12 +124,12 @@ async def test_tools_are_announced(making: Making) -> None:
 
 
 async def test_what_breaks_or_hangs_is_the_machinery(making: Making) -> None:
-    env = making("guessing", timeout=0.4)
+    env = making("guessing", timeout=3.0)
     await env.reset(seed=0)
     with pytest.raises(EnvError, match="the lights went out"):
         await env.step("fail")
     await env.reset(seed=0)
-    with pytest.raises(ToolTimeout, match=r"no answer within 0\.4 s"):
+    with pytest.raises(ToolTimeout, match=r"no answer within 3 s"):
         await env.step("hang")
 
 

@@ -20,7 +20,7 @@ class Guessing(vf.MultiTurnEnv):  # type: ignore[misc]
     async def env_response(self, messages: Any, state: Any, **_: Any) -> Any:
         said = messages[-1].content
         if said == "hang":
-            time.sleep(1.0)  # noqa: ASYNC251 - what it must not do
+            time.sleep(5.0)  # noqa: ASYNC251 - what it must not do
         if said == "fail":
             raise OSError("the lights went out")
         state["tries"] += 1

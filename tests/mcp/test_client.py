@@ -48,13 +48,13 @@ async def test_a_call_that_hangs_ends_alone_and_the_server_is_told(way: str, tmp
     late, given_up = tmp_path / "late", tmp_path / "given up"
     async with reachable(way) as server, no_leftovers(), Services() as services:
         patient = await episode(services, **server)
-        hasty = await episode(services, timeout=0.5, **server)
+        hasty = await episode(services, timeout=3.0, **server)
         async with asyncio.TaskGroup() as group:
             squares = [group.create_task(patient.call("square", number=number)) for number in range(8)]
-            with pytest.raises(ToolTimeout, match=r"'hang'.* gave no answer in 0\.5 s"):
+            with pytest.raises(ToolTimeout, match=r"'hang'.* gave no answer in 3 s"):
                 await hasty.call("hang", file=str(late))
         assert [task.result() for task in squares] == [str(number**2) for number in range(8)]
-        await until(lambda: late.read_text() == "cancelled")
+        await until(lambda: late.exists() and late.read_text() == "cancelled")
 
         hanging = asyncio.create_task(patient.call("hang", file=str(given_up)))
         await until(given_up.exists)
@@ -72,7 +72,7 @@ async def test_a_program_that_crashes_is_started_again(tmp_path: Path) -> None:
         await until(lambda: len(list(tmp_path.iterdir())) == 5)
         with pytest.raises(ToolFailed, match="'crash'"):
             await played.call("crash")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             failures = await asyncio.gather(*in_flight, return_exceptions=True)
         assert [type(failure) for failure in failures] == [ToolFailed] * 5
         answers = await asyncio.gather(*(played.call("square", number=number) for number in range(20)))
@@ -91,7 +91,7 @@ async def test_a_server_elsewhere_that_crashes_is_met_again(era: tuple[str, ...]
             await until(lambda: len(list(tmp_path.iterdir())) == 5)
             with pytest.raises(ToolFailed, match="'crash'"):
                 await played.call("crash")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 failures = await asyncio.gather(*in_flight, return_exceptions=True)
             assert [type(failure) for failure in failures] == [ToolFailed] * 5
             await process.wait()
@@ -198,9 +198,9 @@ async def test_a_choice_of_tools_under_names_of_their_own(server: dict[str, Any]
 
 
 async def test_a_program_that_never_answers_is_killed(tmp_path: Path) -> None:
-    words = {"command": sys.executable, "args": ["-c", DEAF, str(tmp_path / "begun")], "start_timeout": 1.0}
+    words = {"command": sys.executable, "args": ["-c", DEAF, str(tmp_path / "begun")], "start_timeout": 5.0}
     async with no_leftovers(str(tmp_path)), Services() as services:
-        with pytest.raises(ConfigError, match=r"(?s)no answer within 1 s.*I hear nothing"):
+        with pytest.raises(ConfigError, match=r"(?s)no answer within 5 s.*I hear nothing"):
             await episode(services, **words)
 
 

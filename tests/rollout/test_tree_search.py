@@ -244,7 +244,7 @@ async def test_failures_cost_their_branch_only(chat: Chat, trouble: str, determi
             return trouble
         return "wrong" if len(place) == 3 else "on"
 
-    guard = {"episode_timeout": 0.2 if trouble == "hang" else 60.0, "deterministic": deterministic}
+    guard = {"episode_timeout": 0.5 if trouble == "hang" else 60.0, "deterministic": deterministic}
     [group], manager = await search(TreeSearch(width=3), [Tree(say)], chat, 4, **guard)
     outcomes = [group.outcome(leaf) for leaf in group.leaves()]
     assert outcomes.count(TROUBLE[trouble]) >= 2
@@ -283,7 +283,7 @@ async def test_a_state_that_is_not_copied_has_one_child_and_shares_nothing(
     def say(place: Place) -> str:
         return {1: trouble, 2: "on"}.get(len(place), "wrong")
 
-    [group], _ = await search(TreeSearch(width=3), [Tree(say)], chat, 3, episode_timeout=0.2)
+    [group], _ = await search(TreeSearch(width=3), [Tree(say)], chat, 3, episode_timeout=0.5)
     assert sorted(read(turn.text) for turn in group.turns) == [
         *((0,), (0, 0), (0, 0, 0)), *((1,), (1, 0), (1, 0, 0)), *((2,), (2, 0), (2, 0, 0))
     ]  # fmt: skip

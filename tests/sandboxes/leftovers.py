@@ -55,6 +55,11 @@ def present(temporary: Path, *owners: int) -> Present:
     )
 
 
+def assert_nothing_new(before: Present, after: Present) -> None:
+    """What ended meanwhile may have been somebody else's."""
+    assert {name: new for name in Present._fields if (new := getattr(after, name) - getattr(before, name))} == {}
+
+
 @contextmanager
 def orphans_are_ours() -> Iterator[None]:
     """Processes whose parents end become our children, so that none gets out of sight."""

@@ -15,7 +15,7 @@ import pytest
 from agentgym.sandboxes.http import Http
 from agentgym.sandboxes.local import Local
 
-from .leftovers import kill_fork_server, orphans_are_ours, present
+from .leftovers import assert_nothing_new, kill_fork_server, orphans_are_ours, present
 from .storm import KINDS, Storm, within
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("walls")]
@@ -59,7 +59,7 @@ async def test_2000_sessions_end_as_they_should_and_leave_nothing(temporary: Pat
     finally:
         await host.close()
     all_ended(storm, 2000)
-    assert present(temporary) == before
+    assert_nothing_new(before, present(temporary))
 
 
 async def test_100_sessions_on_a_server_end_as_they_should_and_leave_nothing(temporary: Path) -> None:
@@ -77,4 +77,4 @@ async def test_100_sessions_on_a_server_end_as_they_should_and_leave_nothing(tem
         await within(server.communicate())
     assert server.returncode == 0
     all_ended(storm, 100)
-    assert present(temporary, server.pid) == before
+    assert_nothing_new(before, present(temporary, server.pid))

@@ -194,10 +194,10 @@ async def test_containers_that_died_while_waiting_are_not_handed_out(open_host, 
 
 
 async def test_a_container_that_answers_no_more_is_killed_at_the_deadline(open_host, client, monkeypatch):
-    monkeypatch.setattr(docker_session, "GRACE_SECONDS", 0.5)
     session = await (await open_host()).session()
     await session.run("kept = 1")
     twin, stuck = await session.fork(), session.container.id
+    monkeypatch.setattr(docker_session, "GRACE_SECONDS", 0.5)
     client.api.pause(stuck)
     assert (await session.run("1", 0.2)).status == "timeout"
     assert stuck not in [found.id for found in containers_of(client, os.getpid())]

@@ -17,7 +17,7 @@ from agentgym.sandboxes.inside.examine import CHANNEL
 from agentgym.sandboxes.inside.fork_server import ForkServer
 from agentgym.sandboxes.local import Local
 
-from .test_local_isolation import processes_below
+from .leftovers import children
 
 
 async def status_then_alive(session, code: str, timeout: float = 20.0) -> str:
@@ -193,7 +193,7 @@ async def test_forks_under_way_tell_that_the_fork_server_died(walls):
         forks = [asyncio.ensure_future(session.fork()) for session in sessions]
         for _ in range(rounds):
             await asyncio.sleep(0)
-        [server] = processes_below(host._server.process.pid)[:1]
+        [server] = children(host._server.process.pid)[:1]
         os.kill(server, signal.SIGKILL)
         ended = await asyncio.gather(*forks, return_exceptions=True)
         assert [type(error) for error in ended] == [SandboxError] * 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -18,6 +19,8 @@ import pytest
 from agentgym.errors import SandboxError
 from agentgym.sandboxes.hosting import fork_server_link
 from agentgym.sandboxes.local import Local
+
+from .leftovers import below
 
 DAEMON = """
 import os
@@ -73,16 +76,11 @@ async def test_a_daemon_dies_when_its_session_is_lost(open_host, code):
     assert not pids_with(mark)
 
 
-def processes_below(pid: int) -> list[int]:
-    lists = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
-    below = [int(child) for file in lists for child in file.read_text().split()]
-    return below + [pid for child in below for pid in processes_below(child)]
-
-
 @pytest.mark.parametrize("stuck", [False, True])
 async def test_closing_the_host_leaves_no_process_descriptor_or_file(mode, tmp_path, monkeypatch, stuck):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(fork_server_link, "STOP_SECONDS", 0.2 if stuck else 60.0)
+    gc.collect()  # what others left is not closed meanwhile
     before = set(os.listdir("/proc/self/fd"))
     host = await Local(preload=(), allow_weak=mode == "none").open()
     session = await host.session()
@@ -92,12 +90,12 @@ async def test_closing_the_host_leaves_no_process_descriptor_or_file(mode, tmp_p
     idle = await host.session()
     server = host._server.process.pid
     handles = []
-    for pid in (server, *processes_below(server)):
+    for pid in (server, *below(server)):
         with contextlib.suppress(ProcessLookupError):  # a helper that was over by then
             handles.append(os.pidfd_open(pid))
     if stuck:
         await asyncio.gather(session.close(), idle.close())
-        os.kill((processes_below(server) if mode == "bubblewrap" else [server])[0], signal.SIGSTOP)
+        os.kill(next(below(server)) if mode == "bubblewrap" else server, signal.SIGSTOP)
     await host.close()
     for handle in handles:
         assert select.select([handle], [], [], 20)[0], "a process outlived its host"

@@ -144,7 +144,7 @@ async def test_a_call_cancelled_before_it_came_is_not_begun(serving: Serving) ->
 
 async def test_a_session_whose_client_is_silent_is_closed_and_counted(serving: Serving, tmp_path: Path) -> None:
     raw = await serving()
-    silent, renewed = await raw.open(lease=0.4), await raw.open(lease=0.4)
+    silent, renewed = await raw.open(lease=3.0), await raw.open(lease=3.0)
     running = asyncio.create_task(raw.run(silent, waits_for(tmp_path / "never")))
     async with asyncio.timeout(30.0):
         while await raw.metric("expired_total") < 1:

@@ -21,6 +21,7 @@ from agentgym.config import build, to_table
 from agentgym.errors import ConfigError
 from agentgym.run import resolve_settings
 from agentgym.runlog import RunLog, read_metrics
+from tests.living import living
 
 DRIVER = """
 import importlib, os, sys
@@ -108,7 +109,7 @@ class Runs:
             program = ["-c", DRIVER, where, str(at), str(int(number))]
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.run(
-            [sys.executable, *program, *words], env=env, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, *program, *words], env=env, capture_output=True, text=True, timeout=300, check=False
         )
 
     def finish(self, name: str, *more: str) -> None:
@@ -171,7 +172,7 @@ def test_killed_interrupted_and_resumed_again_and_again_is_as_uninterrupted(runs
     (line,) = [line for line in interrupted.stdout.splitlines() if line.startswith("descendants")]
     children = line.split()[1:]
     assert children, "the interpreter's processes were running"
-    assert not [pid for pid in children if Path("/proc", pid).exists()]
+    assert not any(living(int(pid)) for pid in children)
     assert runs.latest("mine") == "step_5", "the last whole step, though no checkpoint was due"
 
     kill(LEARN, 3, "resume=true")  # in reinforcement learning, at step 8
@@ -207,7 +208,7 @@ def test_whoever_is_asked_to_end_ends_as_if_interrupted(runs: Runs) -> None:
     assert "Traceback" not in ended.stderr
     assert "resume=true run_name=ended goes on from step_5" in ended.stderr
     (line,) = [line for line in ended.stdout.splitlines() if line.startswith("descendants")]
-    assert not [pid for pid in line.split()[1:] if Path("/proc", pid).exists()]
+    assert not any(living(int(pid)) for pid in line.split()[1:])
     runs.finish("ended", "resume=true")
     assert runs.digest("ended", "step_8") == runs.digest("whole", "step_8")
 

@@ -133,7 +133,7 @@ async def test_a_worker_that_hangs_is_replaced(
     serving: Serving, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(router, "GRACE", 0.5)
-    trainer = await serving("Counter", "blocks", "pid", workers=2, timeout=0.5)
+    trainer = await serving("Counter", "blocks", "pid", workers=2, timeout=5.0)
     mine, other = await two_workers(trainer)
     await trainer.observe(other, "<counter>x</counter>")
     observation, done, valid = await trainer.observe(mine, f"<blocks>{tmp_path / 'it'}</blocks>")
@@ -149,7 +149,7 @@ async def test_a_killed_worker_is_started_again_and_what_it_held_is_called_lost(
     serving: Serving, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     monkeypatch.setattr(router, "GRACE", 0.2)
-    trainer = await serving("Counter", "waits", "pid", workers=2, timeout=1.0 if how == signal.SIGSTOP else 60.0)
+    trainer = await serving("Counter", "waits", "pid", workers=2, timeout=5.0 if how == signal.SIGSTOP else 60.0)
     mine, other = await two_workers(trainer)
     os.kill(int((await trainer.observe(mine, "<pid>x</pid>"))[0].split()[1]), how)
     response = await trainer.send([mine, other], ["<counter>x</counter>"] * 2)
