@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def save(
     _sync(folder)
     shutil.rmtree(replaced, ignore_errors=True)
     return final
+
+
+def prune(folder: Path, keep: int, needed: Collection[str]) -> None:
+    """Remove the oldest checkpoints but for `keep` and those in `needed`."""
+    names = sorted((int(path.name[len("step_") :]), path) for path in folder.glob("step_*"))
+    for _, path in names[:-keep]:
+        if path.name not in needed:
+            shutil.rmtree(path)
 
 
 def amend(checkpoint: Path, state: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ _AT_LEAST = {
     **dict.fromkeys(("batch_size", "group_size", "max_steps", "minibatches", "microbatch_tokens"), 1),
     **dict.fromkeys(("max_completion_tokens", "concurrency", "eval_tasks"), 1),
     **dict.fromkeys(("temperature", "eval_temperature", "top_k", "retries", "warmup_steps"), 0),
-    **dict.fromkeys(("weight_decay", "eval_every", "save_every", "max_staleness"), 0),
+    **dict.fromkeys(("weight_decay", "eval_every", "save_every", "keep_checkpoints", "max_staleness"), 0),
 }
 
 
@@ -94,10 +94,12 @@ class Settings:
     evaluations. max_completion_tokens: tokens the policy may sample in one trajectory.
     max_staleness: updates that may happen between the sampling of a token and the learning from it. 0: rollouts
     and updates take turns; more: so many batches are played beside the one that is learned from next.
-    concurrency: episodes at once. episode_timeout: seconds that one may take. retries: how often one that the
-    machinery failed is played again. max_error_frac: share of failed episodes above which the run stops.
+    concurrency: episodes at once. episode_timeout: seconds that one may take, with all its waiting for the engine.
+    retries: how often one that the machinery failed is played again. max_error_frac: share of failed episodes
+    above which the run stops.
 
     eval_every, save_every: steps; 0 means at the end of each stage only. eval_tasks: of an evaluation.
+    keep_checkpoints: the newest that are kept, and the one that a stage's losses compare with; 0: all.
     output_dir: of all runs. run_name: this one's folder in it; empty: named by the environment and the time.
     resume: go on with the run of that name, or with the newest; one of a name that is new begins.
 
@@ -140,7 +142,7 @@ class Settings:
 
     max_staleness: int = 0
     concurrency: int = 512
-    episode_timeout: float = 300.0
+    episode_timeout: float = 1800.0
     retries: int = 1
     max_error_frac: float = 0.25
 
@@ -148,6 +150,7 @@ class Settings:
     eval_tasks: int = 256
     eval_temperature: float = 1.0
     save_every: int = 0
+    keep_checkpoints: int = 0
     output_dir: str = "runs"
     run_name: str = ""
     resume: bool = False
@@ -170,6 +173,7 @@ class Settings:
         **{"lora_r": "lora.rank", "lora_rank": "lora.rank", "lora_alpha": "lora.alpha"},
         **{"eval_steps": "eval_every", "save_steps": "save_every", "name": "run_name", "bf16": "dtype"},
         **{"loss_agg_mode": "stages.NAME.reduction", "ppo_mini_batch_size": "minibatches"},
+        **{"save_total_limit": "keep_checkpoints", "max_actor_ckpt_to_keep": "keep_checkpoints"},
     }
     """What other trainers call some of these, for the hint that answers it."""
 

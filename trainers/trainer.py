@@ -299,6 +299,8 @@ class Trainer:
         tensors = self.parts.learner.state_tensors()
         if self.peers.first:
             checkpoint.save(folder, name, self.parts.model, self.parts.tokenizer, tensors, state)
+            if self.settings.keep_checkpoints:
+                checkpoint.prune(folder, self.settings.keep_checkpoints, [self.progress.reference])
 
 
 async def to_the_end(job: Coroutine[Any, Any, T]) -> T:

@@ -45,7 +45,7 @@ class Guard:
     `rollout/lockstep.py`."""
 
     concurrency: int = 512
-    episode_timeout: float = 300.0
+    episode_timeout: float = 1800.0
     retries: int = 1
     max_error_frac: float = 0.25
     deterministic: bool = False

@@ -35,6 +35,18 @@ def test_what_is_saved_is_loaded(tmp_path: Path, parts: tuple[Any, Any]) -> None
     assert tensors["step|a"].shape == ()
 
 
+def test_the_newest_are_kept_and_what_is_needed(tmp_path: Path, parts: tuple[Any, Any]) -> None:
+    for number in (2, 4, 10, 12):
+        save(tmp_path, f"step_{number}", parts, float(number))
+    checkpoint.prune(tmp_path, 2, [""])
+    assert {path.name for path in tmp_path.glob("step_*")} == {"step_10", "step_12"}
+    save(tmp_path, "step_14", parts, 14.0)
+    checkpoint.prune(tmp_path, 1, ["step_10"])
+    assert {path.name for path in tmp_path.glob("step_*")} == {"step_10", "step_14"}
+    checkpoint.prune(tmp_path, 5, [])
+    assert checkpoint.latest(tmp_path) == tmp_path / "step_14"
+
+
 def test_a_half_written_checkpoint_is_ignored(
     tmp_path: Path, parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,6 +201,17 @@ def test_what_a_stage_has_learned_is_there_before_it_is_evaluated(runs: Runs) ->
     assert runs.rows("whole_stage") == runs.rows("whole")
 
 
+def test_a_run_that_keeps_one_checkpoint_ends_as_one_that_keeps_all(runs: Runs) -> None:
+    """Beside the newest it has the one that the losses of reinforcement learning compare with."""
+    folder = runs.folder / "one" / "checkpoints"
+    killed = runs.run("one", "keep_checkpoints=1", stop=(LEARN, 7, signal.SIGKILL))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert sorted(os.listdir(folder)) == ["latest", "step_4", "step_6"]
+    runs.finish("one", "resume=true")
+    assert sorted(os.listdir(folder)) == ["latest", "step_4", "step_8"]
+    assert runs.digest("one", "step_8") == runs.digest("whole", "step_8")
+
+
 def test_whoever_is_asked_to_end_ends_as_if_interrupted(runs: Runs) -> None:
     """SIGTERM, as schedulers of clusters send it, among the episodes of step 6."""
     ended = runs.run("ended", "save_every=0", stop=(PLAY, 20, signal.SIGTERM))
