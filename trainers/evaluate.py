@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,8 +17,8 @@ from agentgym.types import Group, Task
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """success: share of valid episodes that reached the goal (pass@1), with its 95 % Wilson `interval`, in which
-    the samples of a task count as far as they differ.
+    """tasks: different ones. success: share of valid episodes that reached the goal (pass@1), with its 95 % Wilson
+    `interval`, in which the samples of a task count as far as they differ.
 
     pass_at: k -> share of tasks solved by at least one of k samples. Failed episodes are in `errors` only.
     tool_calls, tokens (sampled), reward: means per episode. peak_context: most tokens that a context had.
@@ -45,33 +46,32 @@ async def evaluate(
 
 
 def summarise(groups: Sequence[Group]) -> Evaluation:
-    """The evaluation of played groups; raises ValueError when no episode is valid."""
-    counts: list[tuple[int, int]] = []
+    """The evaluation of played groups, of which those of one task are samples of it; raises ValueError when no
+    episode is valid."""
+    valid: Counter[str] = Counter()
+    right: Counter[str] = Counter()
     rewards: list[float] = []
     calls: list[float] = []
     tokens: list[int] = []
     errors = 0
     for group in groups:
-        right = valid = 0
         for turns in group.trajectories():
             last = turns[-1]
             if last.outcome is None or not last.outcome.is_valid:
                 errors += last.outcome is None or last.outcome.is_failure
                 continue
-            valid += 1
-            right += succeeded(turns[-1].info)
+            valid[group.task.id] += 1
+            right[group.task.id] += succeeded(turns[-1].info)
             rewards.append(sum(turn.reward for turn in turns))
             calls.append(float(last.info.get("tool_calls", 0)))
             tokens.append(sum(len(turn.action) for turn in turns))
-        if valid:
-            counts.append((valid, right))
-    total, right = sum(n for n, _ in counts), sum(c for _, c in counts)
+    total, counts = valid.total(), [(n, right[task]) for task, n in valid.items()]
     if not total:
         raise ValueError("no valid episode to evaluate")
-    independent, success = effective_trials(counts), right / total
+    independent, success = effective_trials(counts), right.total() / total
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= min(n for n, _ in counts)]
     return Evaluation(
-        tasks=len(groups),
+        tasks=len({group.task.id for group in groups}),
         episodes=total,
         success=success,
         interval=wilson(success * independent, independent),

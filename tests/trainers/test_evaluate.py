@@ -9,6 +9,7 @@ import pytest
 from agentgym.trainers.base import Scored
 from agentgym.trainers.describe import describe
 from agentgym.trainers.evaluate import summarise
+from agentgym.trainers.metrics.wilson import wilson
 from agentgym.types import Group, Outcome, Task
 
 Episode = Callable[..., Scored]
@@ -17,7 +18,7 @@ Episode = Callable[..., Scored]
 def play(episode: Episode, results: str) -> Group:
     """`+` solved, `-` not, `?` failed, `/` given up: 2 turns of 3 tokens, and 1, 2, ... tool calls."""
     outcomes = {"?": Outcome.ENV_ERROR, "/": Outcome.CANCELLED}
-    group = Group(results, Task("t", "p", "a"))
+    group = Group(results, Task(results, "p", "a"))
     for i, result in enumerate(results):
         episode(
             group,
@@ -40,6 +41,14 @@ def test_numbers(episode: Episode) -> None:
     assert result.pass_at == pytest.approx({1: (0.5 + 0 + 0.5) / 3, 2: (5 / 6 + 0 + 5 / 6) / 3, 4: 2 / 3})
     low, high = result.interval
     assert (low, high) == pytest.approx((0.1381, 0.6094), abs=1e-4)
+
+
+def test_a_task_that_is_played_again_is_sampled_again(episode: Episode) -> None:
+    """Not another task, which would tell more."""
+    again = summarise([play(episode, "++"), play(episode, "--"), play(episode, "++")])
+    assert (again.tasks, again.episodes, again.success) == (2, 6, pytest.approx(4 / 6))
+    assert again.pass_at == pytest.approx({1: 0.5, 2: 0.5})
+    assert again.interval == wilson(2 * 4 / 6, 2)
 
 
 def test_a_failed_episode_lowers_nothing(episode: Episode) -> None:
