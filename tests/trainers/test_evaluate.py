@@ -48,7 +48,7 @@ def test_a_task_that_is_played_again_is_sampled_again(episode: Episode) -> None:
     again = summarise([play(episode, "++"), play(episode, "--"), play(episode, "++")])
     assert (again.tasks, again.episodes, again.success) == (2, 6, pytest.approx(4 / 6))
     assert again.pass_at == pytest.approx({1: 0.5, 2: 0.5})
-    assert again.interval == wilson(2 * 4 / 6, 2)
+    assert again.interval == pytest.approx(wilson(2.25 * 4 / 6, 2.25))  # 6 (2/9) over (4/3)^2 + (4/3)^2, times 6
 
 
 def test_a_failed_episode_lowers_nothing(episode: Episode) -> None:
