@@ -52,7 +52,7 @@ def find_place(layers: Sequence[Mapping[str, Any]]) -> Settings:
 def as_in_its_run(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How a run's checkpoint was played there, as a layer below the others; empty where `model` is none, or where
     these say what it is to play."""
-    model = next((str(layer["model"]) for layer in reversed(layers) if "model" in layer), "")
+    model = next((str(layer["model"]) for layer in reversed(layers) if "model" in layer), Settings.model)
     if any(_names_env(layer) or {"recipe", "tools"} & layer.keys() for layer in layers):
         return {}
     file = config_of_run(model)

@@ -84,9 +84,9 @@ def model_path(name: str) -> str:
 
 def config_of_run(model: str) -> Path | None:
     """The settings of the run that `model`, a run's directory or a checkpoint, is of; None for any other model."""
-    folder = Path(model_path(model)).absolute().parent
-    file = folder.parent / "config.toml"
-    return file if folder.name == "checkpoints" and file.is_file() else None
+    checkpoint = Path(model_path(model)).absolute()
+    file = checkpoint.parent.parent / "config.toml"
+    return file if checkpoint.is_dir() and checkpoint.parent.name == "checkpoints" and file.is_file() else None
 
 
 def _replaced(checkpoint: Path) -> Path:

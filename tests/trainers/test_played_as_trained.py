@@ -67,8 +67,10 @@ def test_who_names_what_is_played_gets_that_alone(run: Path, told: dict[str, Any
     assert alone.max_completion_tokens != 77
 
 
-def test_other_models_play_the_default(tmp_path: Path) -> None:
-    assert played(Path("nano")) == resolve_settings({}, [])
+@pytest.mark.parametrize("folder", [".", "..", "step_3"])
+def test_other_models_play_the_default(run: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run / folder)  # wherever the command is typed
+    assert played(Path("nano")) == resolve_settings({}, [], plays=True) == resolve_settings({}, [])
 
 
 def test_training_goes_on_from_a_checkpoint_with_settings_of_its_own(run: Path) -> None:
