@@ -275,6 +275,9 @@ class Trainer:
         await self.parts.engine.load(self.parts.model, state["version"])
         self.parts.learner.skipped = state["skipped"]
         self.progress = Progress(**state["progress"])
+        if self.progress.stage == len(self.settings.stages):
+            run = self.parts.log.checkpoints.parent
+            logger.info("%s is over, with all of its stages; model=%s begins another from its weights", run, run)
         self._saved = self.progress.step
         self.parts.log.forget_after(state["rows"])
 

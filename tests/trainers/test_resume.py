@@ -241,6 +241,14 @@ def test_another_run_under_the_same_name_is_refused(runs: Runs) -> None:
     assert "Traceback" not in again.stderr
 
 
+def test_a_run_that_is_over_says_so_and_stays_as_it_is(runs: Runs) -> None:
+    before, rows = runs.digest("whole", "step_8"), runs.rows("whole")
+    again = runs.run("whole", "resume=true", "stages.rl.steps=40")
+    assert again.returncode == 0, again.stderr
+    assert f"whole is over, with all of its stages; model={runs.folder / 'whole'} begins another" in again.stderr
+    assert (runs.latest("whole"), runs.digest("whole", "step_8"), runs.rows("whole")) == ("step_8", before, rows)
+
+
 def test_resuming_takes_the_runs_own_settings_and_then_what_is_said_now(tmp_path: Path) -> None:
     place = {"output_dir": str(tmp_path), "run_name": "mine"}
     first = resolve_settings({**place, "recipe": "grpo", "seed": 7, "lr": 0.5, "stages": {"rl": {"steps": 3}}}, [])
