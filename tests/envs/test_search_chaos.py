@@ -180,7 +180,7 @@ async def test_a_server_killed_and_restarted_in_mid_run_costs_no_episode(server:
 
 async def test_a_server_that_stays_away_fails_the_episodes_that_still_need_it(server: ServerProcess) -> None:
     policy = Searcher(searches=3)
-    learning = asyncio.create_task(learn(search_env(server.url, patience=5.0), policy, HALF))
+    learning = asyncio.create_task(learn(search_env(server.url, patience=2.0), policy, HALF))
     await spoken(policy, 0.4)
     await server.kill()
     groups, batch = await learning
