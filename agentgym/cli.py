@@ -178,12 +178,13 @@ def plan(words: tuple[str, ...], files: tuple[Path, ...]) -> None:
     from agentgym.config import convert, parse_overrides
     from agentgym.console import Console
     from agentgym.run import resolve_settings
+    from agentgym.trainers.checkpoint import model_path
 
     overrides = parse_overrides(words)
     told: dict[str, Any] = {key: overrides.pop(key) for key in ("gpus", "gpu") if key in overrides}
     hardware = convert(plan.Hardware, told, "plan")
     settings = resolve_settings(overrides, list(files))
-    shape = plan.Shape.of(settings.model, settings.lora.rank)
+    shape = plan.Shape.of(model_path(settings.model), settings.lora.rank)
     spec = settings.engine if isinstance(settings.engine, dict) else {"name": settings.engine}
     estimate = plan.make_plan(shape, settings, hardware.card, hardware.gpus, spec)
     Console().plan(settings.model, shape, estimate, hardware)

@@ -138,7 +138,13 @@ def test_the_command_reads_a_configuration_without_weights(tmp_path: Path) -> No
     small = agentgym(tmp_path, "plan", "model=nano")
     assert small.returncode == 0
     assert "keys and values" in small.stdout
+    run = tmp_path / "runs" / "mine" / "checkpoints"
+    run.mkdir(parents=True)
+    (run / "latest").write_text("step_1\n")
+    (run / "step_1").symlink_to(tmp_path)
+    of_run = agentgym(tmp_path, "plan", "model=runs/mine", "gpu=L4")
     large = agentgym(tmp_path, "plan", f"model={tmp_path}", "gpu=L4")
+    assert (of_run.returncode, of_run.stdout.count("GiB")) == (large.returncode, large.stdout.count("GiB"))
     assert large.returncode == 1
     assert "DOES NOT FIT" in large.stdout
 

@@ -22,7 +22,7 @@ class Exported:
     def __init__(self, model: Any, shared: str = "") -> None:
         self.adapts = hasattr(model, "peft_config")
         size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        need = 3 * size * Peers.here  # twice in a change, and what is tied
+        need = 4 * size * Peers.here  # as it began, twice in a change, and what is tied
         self.root = memory_folder("agentgym-weights-", need, shared)
         self.folder = self.root / "model"
         self.write(model, self.folder)
@@ -47,17 +47,17 @@ class Exported:
             file.write_text(json.dumps(config), encoding="utf-8")
 
     def write_again(self, model: Any, version: int, used: Collection[str] = ()) -> Path:
-        """A folder with the model, or with its adapters, as they are now. Older ones go, but for the last and for
-        those in `used`, by name."""
+        """A folder with the model, or with its adapters, as they are now. Older ones go before, but for the last
+        and for those in `used`, by name."""
+        keep = {f"v{version - 1}", *used}
+        for old in self.root.glob("v*"):
+            if old.name not in keep:
+                shutil.rmtree(old)
         folder = self.root / f"v{version}"
         if self.adapts:
             model.save_pretrained(folder)
         else:
             self.write(model, folder)
-        keep = {folder.name, f"v{version - 1}", *used}
-        for old in self.root.glob("v*"):
-            if old.name not in keep:
-                shutil.rmtree(old)
         return folder
 
     def close(self) -> None:

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from agentgym.engines.exported import Exported
 from agentgym.models.load import Lora, load_policy
+
+
+def test_of_a_whole_model_there_are_three_at_most(tmp_path: Path) -> None:
+    """That it began with, the one in use, and the one that is being written."""
+    seen = []
+
+    class Watched(Exported):
+        def write(self, model: Any, folder: Path) -> None:
+            super().write(model, folder)
+            seen.append(len(list(self.root.glob("*/model.safetensors"))))
+
+    model, _ = load_policy("nano", seed=0)
+    exported = Watched(model, str(tmp_path))
+    for version in range(1, 6):
+        exported.write_again(model, version)
+    assert seen == [1, 2, 3, 3, 3, 3]
+    exported.close()
 
 
 def test_adapters_stay_as_long_as_somebody_uses_them(tmp_path: Path) -> None:
