@@ -21,7 +21,7 @@ from agentgym.runlog import read_forests, read_metrics
 from agentgym.trainers.evaluate import succeeded
 from agentgym.types import Group
 
-TASKS = 256
+TASKS, WIDE = 256, 200
 Row = dict[str, Any]
 
 
@@ -98,9 +98,10 @@ def main(
     question = questions[options.question]
     with ThreadPoolExecutor(options.jobs) as pool:
         rows = list(pool.map(lambda seed: question(folder, seed, options.words), range(options.seeds)))
-    Console().print(table(rows))
+    out = Console(width=None if sys.stdout.isatty() else WIDE)
+    out.print(table(rows))
     if conclude:
-        Console().print(conclude(rows))
-    Console().print(f"{TASKS} fresh tasks per evaluation; sampled at temperature 1; runs in {folder}")
+        out.print(conclude(rows))
+    out.print(f"{TASKS} fresh tasks per evaluation; sampled at temperature 1; runs in {folder}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
