@@ -202,7 +202,7 @@ def _check_kind(settings: Settings, gpus: int, engine: object, parallel: int) ->
             "plan: with engine=openai it is the server's GPUs that sample; plan engine=torch to learn"
         )
     if not isinstance(build("cluster", settings.cluster), Single):
-        raise ConfigError("plan: with a cluster the learner has one GPU to itself; plan it with gpus=1 alone")
+        raise ConfigError("plan: with a cluster the learner has one GPU to itself: plan gpus=1 without it")
     if parallel not in (1, gpus):
         raise ConfigError(
             f"engine.tensor_parallel_size={parallel}: one process has that many GPUs, and each of several "

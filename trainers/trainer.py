@@ -269,7 +269,6 @@ class Trainer:
                 logger.info("resume: %s has no checkpoint; the run begins at its beginning", where)
             self.parts.log.forget_after(0)
             return
-        logger.info("the run goes on from %s", found.name)
         tensors, state = checkpoint.load(found)
         self.parts.learner.load_state_tensors(tensors)
         await self.parts.engine.load(self.parts.model, state["version"])
@@ -278,6 +277,8 @@ class Trainer:
         if self.progress.stage == len(self.settings.stages):
             run = self.parts.log.checkpoints.parent
             logger.info("%s is over, with all of its stages; model=%s begins another from its weights", run, run)
+        else:
+            logger.info("the run goes on from %s", found.name)
         self._saved = self.progress.step
         self.parts.log.forget_after(state["rows"])
 
